@@ -1,0 +1,51 @@
+"""VDT pre-training on CIFAR-10 pictures: with and without channel shuffle, and the 2D network of the same width.
+
+VDT3D_REAL_DATA=... python benchmarks/experiments/cifar10_pretraining.py WORK_DIR [--epochs N] [ARM ...]
+Choices are made on 1,000 of the 10,000 training pictures; the last checkpoint is tested once on the 2,000.
+"""
+
+from argparse import ArgumentParser
+from pathlib import Path
+
+import record
+
+FOLDER = "configs/imagenet_pretrain"
+ARMS = {
+    "vdt": f"{FOLDER}/resnet3d-18w16_vdt_1xb64-cos-48e_cifar10.py",
+    "2d": f"{FOLDER}/resnet-18w16_1xb64-cos-48e_cifar10.py",
+    "vdt-ordered": f"{FOLDER}/resnet3d-18w16_vdt-ordered_1xb64-cos-48e_cifar10.py",
+}
+
+
+def main(work_dir: Path, arms: list[str], epochs: int) -> None:
+    data = record.real_data("cifar10_images_subset")
+    options = [
+        f"{loader}_dataloader.dataset.data_root={data / part}"
+        for loader, part in (("train", "train"), ("val", "train"), ("test", "test"))
+    ]
+    options.append(f"train_cfg.max_epochs={epochs}")
+    for arm in arms or ARMS:
+        folder = work_dir / f"{arm}-{epochs}"
+        record.once(
+            "cifar10_pretraining", {"arm": arm, "epochs": epochs}, lambda a=arm, f=folder: run(ARMS[a], f, options)
+        )
+
+
+def run(config: str, folder: Path, options: list[str]) -> dict:
+    history = record.train(config, folder, *options)
+    checkpoint = folder / (folder / "last_checkpoint").read_text()
+    scores = record.test(config, checkpoint, *options)
+    return {
+        "config": config,
+        "val_top1": [round(line["accuracy/top1"], 2) for line in history if line["split"] == "val"],
+        "test_top1": round(scores["accuracy/top1"], 2),
+    }
+
+
+if __name__ == "__main__":
+    parser = ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("work_dir", type=Path)
+    parser.add_argument("arms", nargs="*", metavar="ARM", help=f"of {', '.join(ARMS)}; all when left out")
+    parser.add_argument("--epochs", type=int, default=48, help="length of the run; the schedule ends with it")
+    args = parser.parse_args()
+    main(args.work_dir, args.arms, args.epochs)

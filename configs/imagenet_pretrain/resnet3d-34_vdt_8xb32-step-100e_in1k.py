@@ -1,0 +1,3 @@
+# The plain recipe at depth 34.
+_base_ = "resnet3d-18_vdt_8xb32-step-100e_in1k.py"
+model = dict(backbone=dict(depth=34))

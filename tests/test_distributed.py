@@ -1,0 +1,165 @@
+"""Several processes on one machine, over gloo: they train, resume and test as one process does."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import processes
+import pytest
+import tiny
+import torch
+
+from vdt3d.engine import Runner, checkpoint_hook, runner
+from vdt3d.engine.distributed import _read_slurm, init_distributed
+
+ROOT = Path(__file__).parents[1]
+# Each of two processes draws dropout of its own, keeps running statistics of its own and accumulates over three steps.
+EXACT = dict(
+    batch_size=1,
+    ema=True,
+    epochs=3,
+    launcher="pytorch",
+    optim_wrapper=dict(optimizer=dict(type="SGD", lr=0.1, momentum=0.9), accumulative_counts=3),
+)
+# A network whose result does not depend on how a batch is shared out.
+SHARED = dict(
+    norm="GN", batch_size=1, epochs=2, launcher="pytorch", optim_wrapper=dict(optimizer=dict(type="SGD", lr=0.1))
+)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def train_rank(folder: Path, settings: dict, resume: bool = False, stop_rank: int | None = None) -> None:
+    """Train as one of several processes; ``stop_rank`` alone is asked to stop, in its seventh iteration."""
+    os.chdir(folder)
+    rank = int(os.environ["RANK"])
+    if rank:
+        runner.write_checkpoint = checkpoint_hook.write_aside = forbidden
+    hooks = (dict(type="SignalHook", at=6, name="SIGTERM"),) if rank == stop_rank else ()
+    tiny.train(tiny.config(folder, hooks=hooks, **settings), resume)
+
+
+def forbidden(*args: object) -> None:
+    raise AssertionError("only the first process may write")
+
+
+def run_ranks(folder: Path, settings: dict, *args: object) -> list[int]:
+    """Train on two processes; their exit codes."""
+    folder.mkdir(exist_ok=True)
+    return [outcome.code for outcome in processes.ranks(train_rank, (folder, settings, *args), free_port())]
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory) -> Path:
+    """A run on two processes of one sample each."""
+    folder = tmp_path_factory.mktemp("shared")
+    assert run_ranks(folder, SHARED) == [0, 0]
+    return folder
+
+
+def test_two_processes_train_as_one_with_their_batches_together(shared, tmp_path):
+    alone = tiny.train(tiny.config(tmp_path, **{**SHARED, "batch_size": 2, "launcher": "none"}))
+    together = tiny.saved(shared / "epoch_2.pth")
+    assert together["meta"]["iter"] == alone.iter == 8
+    for key, value in alone.model.state_dict().items():
+        torch.testing.assert_close(together["state_dict"][key], value, rtol=0, atol=1e-6, msg=key)
+    start = tiny.saved(shared / "epoch_1.pth")["state_dict"]
+    assert max((start[key] - together["state_dict"][key]).abs().max() for key in start) > 1e-3  # it did train
+
+
+def test_the_first_process_alone_writes(shared):
+    lines = [json.loads(line) for line in (shared / "scores.jsonl").read_text().splitlines()]
+    assert [line["epoch"] for line in lines] == [1, 2]
+    assert len(list(shared.glob("*/*.log"))) == 1
+    assert sorted(path.name for path in shared.glob("*.pth")) == ["epoch_1.pth", "epoch_2.pth"]
+
+
+def test_a_stop_one_process_hears_of_stops_and_resumes_all(tmp_path):
+    whole = tmp_path / "whole"
+    assert run_ranks(whole, EXACT) == [0, 0]
+    assert run_ranks(tmp_path, EXACT, False, 1) == [143, 143]
+    states = tiny.saved(tmp_path / "preempted.pth")["processes"]
+    gradients = [state["gradients"]["head.fc.weight"] for state in states]
+    assert not torch.equal(*gradients)  # of different samples, not yet shared
+    assert run_ranks(tmp_path, EXACT, True) == [0, 0]
+    assert tiny.same_run(whole / "epoch_3.pth", tmp_path / "epoch_3.pth") == []
+
+
+def test_another_number_of_processes_is_said_and_goes_on(shared, tmp_path):
+    alone = tiny.train(
+        tiny.config(tmp_path, norm="GN", batch_size=2, epochs=3, optim_wrapper=SHARED["optim_wrapper"]),
+        resume=str(shared / "epoch_2.pth"),
+    )
+    assert (alone.epoch, alone.iter) == (3, 12)
+    log = next(tmp_path.glob("*/*.log")).read_text()
+    assert "The checkpoint comes from 2 processes and this run has 1" in log
+
+
+def score(folder: Path, checkpoint: Path, launcher: str) -> dict:
+    os.chdir(folder)
+    return Runner.from_cfg(tiny.config(folder, launcher=launcher, load_from=str(checkpoint))).test()
+
+
+def test_seven_cases_on_two_processes_score_as_on_one(tmp_path):
+    folder = tmp_path / "run"
+    folder.mkdir()
+    tiny.train(tiny.config(folder, epochs=1))
+    checkpoint = folder / "epoch_1.pth"
+    one = processes.call(score, folder, checkpoint, "none")
+    two = processes.ranks(score, (folder, checkpoint, "pytorch"), free_port())
+    assert [outcome.code for outcome in (one, *two)] == [0, 0, 0]
+    assert one.result["tp"] + one.result["fp"] + one.result["tn"] + one.result["fn"] == 7
+    assert two[0].result == one.result
+
+
+def test_two_nodes_of_torchrun_train_together(shared, tmp_path):
+    config, port = tmp_path / "config.py", free_port()
+    tiny.config(tmp_path, **SHARED).dump(config)
+    environment = {**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests'}", "OMP_NUM_THREADS": "1"}
+
+    def start(node: int) -> subprocess.Popen:
+        launch = ["-m", "torch.distributed.run", "--nnodes=2", f"--node-rank={node}", "--nproc-per-node=1"]
+        where = ["--master-addr=127.0.0.1", f"--master-port={port}"]
+        script = [str(ROOT / "tools/train.py"), str(config), "--launcher", "pytorch", "--work-dir", str(tmp_path)]
+        return subprocess.Popen([sys.executable, *launch, *where, *script], env=environment, cwd=tmp_path)
+
+    nodes = [start(0), start(1)]
+    assert [node.wait(timeout=300) for node in nodes] == [0, 0]
+    assert tiny.same_run(shared / "epoch_2.pth", tmp_path / "epoch_2.pth") == []
+
+
+def test_what_slurm_says_is_what_torchrun_would(monkeypatch):
+    for name in ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"):
+        monkeypatch.setenv(name, "")  # so that what is set below is taken back
+        monkeypatch.delenv(name)
+    for name, value in (("PROCID", "5"), ("LOCALID", "1"), ("NTASKS", "8"), ("NNODES", "1")):
+        monkeypatch.setenv(f"SLURM_{name}", value)
+    _read_slurm()
+    assert [os.environ[name] for name in ("RANK", "LOCAL_RANK", "WORLD_SIZE")] == ["5", "1", "8"]
+    assert os.environ["MASTER_ADDR"] == socket.gethostname()
+    assert os.environ["MASTER_PORT"].isdigit()
+
+
+# ---- refusals ----
+
+
+@pytest.mark.parametrize(
+    ("launcher", "message"),
+    [
+        ("mpi", "launcher 'mpi' is unknown; there are none, pytorch, slurm"),
+        ("pytorch", "RANK, LOCAL_RANK, .* not set: start with tools/dist_train.sh"),
+        ("slurm", "SLURM_PROCID is not set: start with tools/slurm_train.sh"),
+    ],
+)
+def test_a_process_nobody_launched_is_told_how(monkeypatch, launcher, message):
+    for name in ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT", "SLURM_PROCID"):
+        monkeypatch.delenv(name, raising=False)
+    with pytest.raises(ValueError, match=message):
+        init_distributed(launcher, timeout_s=5)

@@ -1,0 +1,164 @@
+"""DICOM series: slices are sorted and placed by their tags; what does not fit is refused, and no patient is named."""
+
+import shutil
+
+import numpy as np
+import pytest
+import SimpleITK
+
+from vdt3d.io import ScanError, list_series, read_volume
+
+NAME = "DOE^JANE"
+
+
+def write_slice(folder, z, value=None, *, name=None, series="1.2.3", position=None, shape=(4, 6), **tags):
+    """One CT slice, z mm up, whose voxels say ``value``; 2 mm between rows, 1 mm between columns."""
+    image = SimpleITK.GetImageFromArray(np.full((1, *shape), z if value is None else value, np.int16))
+    image.SetSpacing((1, 2, 1))
+    position = (-7, -8, z) if position is None else position
+    values = {
+        "0008|0060": "CT",
+        "0010|0010": NAME,
+        "0010|0020": NAME,
+        "0020|000e": series,
+        "0020|0032": "\\".join(str(number) for number in position),
+        "0020|0037": "1\\0\\0\\0\\1\\0",
+        **tags,
+    }
+    for tag, text in values.items():
+        image.SetMetaData(tag, text)
+    writer = SimpleITK.ImageFileWriter()
+    writer.KeepOriginalImageUIDOn()
+    writer.SetFileName(folder / (name or f"{series}_{z}.dcm"))
+    writer.Execute(image)
+
+
+def patch(path, old, new):
+    content = path.read_bytes()
+    assert content.count(old) == 1
+    path.write_bytes(content.replace(old, new))
+
+
+def refused(folder, finding, remedy, **options):
+    with pytest.raises(ScanError, match=f"^{folder}.*{finding}.*; .*{remedy}") as caught:
+        read_volume(folder, **options)
+    assert NAME not in str(caught.value)
+
+
+def test_slices_are_sorted_by_position_and_placed_in_the_world(tmp_path):
+    for name, z in (("b", 30), ("a", 33), ("c", 36)):  # names tell nothing
+        write_slice(tmp_path, z, name=f"{name}.dcm")
+    (tmp_path / "readme.txt").write_text("not a slice")
+    volume = read_volume(tmp_path)
+    assert volume.array[0, :, 0, 0].tolist() == [30, 33, 36] and volume.array.dtype == np.float32
+    assert volume.spacing == (3, 2, 1) and volume.shape == (3, 4, 6)
+    # voxel (z, y, x) = (1, 2, 3): left -7 + 3, backwards -8 + 2 * 2, up 30 + 3; RAS+ turns the first two around
+    assert (volume.affine @ [1, 2, 3, 1]).tolist() == [4, 4, 33, 1]
+
+
+def test_simpleitk_agrees_on_the_place(tmp_path):
+    for z in (30, 33, 36):
+        write_slice(tmp_path, z)
+    reader = SimpleITK.ImageSeriesReader()
+    reader.SetFileNames(sorted(str(path) for path in tmp_path.iterdir()))
+    left, back, up = reader.Execute().TransformIndexToPhysicalPoint((3, 2, 1))
+    assert read_volume(tmp_path).affine @ [1, 2, 3, 1] == pytest.approx([-left, -back, up, 1])
+
+
+def test_several_series_are_listed_and_one_is_chosen(tmp_path):
+    for z in (0, 1, 2):
+        write_slice(tmp_path, z)
+    for z in (0, 5):
+        write_slice(tmp_path, z, series="1.2.4")
+    assert {uid: len(files) for uid, files in list_series(tmp_path).items()} == {"1.2.3": 3, "1.2.4": 2}
+    refused(tmp_path, r"'1.2.3' \(3 slices\), '1.2.4' \(2 slices\)", "choose one with series=")
+    refused(tmp_path, r"not '1.2.5'", "choose one with series=", series="1.2.5")
+    assert read_volume(tmp_path, series="1.2.4").spacing == (5, 2, 1)
+
+
+def test_a_missing_slice_is_named(tmp_path):
+    for z in (0, 2, 4, 8, 10):
+        write_slice(tmp_path, z)
+    refused(tmp_path, "1.2.3_4.dcm and 1.2.3_8.dcm are 4.00 mm apart, most are 2.00 mm", "fetch the missing slice")
+
+
+def test_doubled_slices_are_named(tmp_path):
+    for z in (0, 2, 4, 6):
+        write_slice(tmp_path, z)
+    write_slice(tmp_path, 2, name="copy.dcm")
+    refused(tmp_path, "1.2.3_2.dcm and copy.dcm are 0.00 mm apart", "remove doubled ones")
+
+
+def test_every_slice_twice_is_two_phases(tmp_path):
+    for z in (0, 2, 4, 6):
+        write_slice(tmp_path, z, name=f"{z}_a.dcm")
+        write_slice(tmp_path, z, name=f"{z}_b.dcm")
+    refused(tmp_path, "0_a.dcm and 0_b.dcm are 0.00 mm apart", "other phases")
+
+
+def test_a_tilted_gantry_is_a_shear(tmp_path):
+    for z in (0, 2, 4):
+        write_slice(tmp_path, z, position=(0, -z / 2, z))  # a step up is half a step forward
+    refused(tmp_path, r"sheared by 26\.57 degrees", "shear='resample'")
+    volume = read_volume(tmp_path, shear="resample")
+    assert volume.spacing == (2, 2, 1) and volume.shape == (3, 5, 6)
+
+
+@pytest.mark.parametrize("odd", [{"shape": (5, 6)}, {"0020|0037": "0\\1\\0\\-1\\0\\0"}], ids=["size", "orientation"])
+def test_a_slice_that_differs_is_named(tmp_path, odd):
+    for z in (0, 2, 4):
+        write_slice(tmp_path, z)
+    write_slice(tmp_path, 6, **odd)
+    refused(tmp_path, "1.2.3_0.dcm and 1.2.3_6.dcm differ in size, orientation", "folders of their own")
+
+
+def test_one_slice_is_no_volume(tmp_path):
+    write_slice(tmp_path, 0)
+    refused(tmp_path, "series of one slice", "give the whole series")
+    refused(tmp_path / "1.2.3_0.dcm", "is one slice of a DICOM series", "give the folder")
+
+
+def test_a_truncated_slice_is_named(tmp_path):
+    for z in (0, 2, 4):
+        write_slice(tmp_path, z)
+    last = tmp_path / "1.2.3_4.dcm"
+    last.write_bytes(last.read_bytes()[:-20])
+    refused(tmp_path, "1.2.3_4.dcm: begins as DICOM but holds no readable picture", "copy it again")
+
+
+def test_colour_and_multi_frame_files_are_refused(tmp_path):
+    colour, frames = tmp_path / "colour", tmp_path / "frames"
+    for folder, array, vector in (
+        (colour, np.zeros((1, 4, 6, 3), np.uint8), True),
+        (frames, np.zeros((5, 4, 6), np.uint8), False),
+    ):
+        folder.mkdir()
+        SimpleITK.WriteImage(SimpleITK.GetImageFromArray(array, isVector=vector), folder / "a.dcm")
+        refused(folder, "is multi-frame or colour", "dcm2niix")
+
+
+def test_slices_without_a_position_are_refused(tmp_path):
+    for z in (0, 2):
+        write_slice(tmp_path, z)
+        patch(tmp_path / f"1.2.3_{z}.dcm", b"\x20\x00\x32\x00", b"\x20\x00\x33\x00")  # ImagePositionPatient to no tag
+    refused(tmp_path, "1.2.3_0.dcm: has no position", "export the original series")
+
+
+def test_a_later_slice_may_be_rescaled_by_a_fraction(tmp_path):
+    for z in (0, 2):
+        write_slice(tmp_path, z, 3, **{"0028|1052": "0", "0028|1053": "1"})
+    length = b"\x02\x00\x00\x00"
+    patch(tmp_path / "1.2.3_2.dcm", b"\x28\x00\x53\x10" + length + b"1 ", b"\x28\x00\x53\x10" + length + b".5")
+    assert read_volume(tmp_path).array[0, :, 0, 0].tolist() == [3, 1.5]
+
+
+def test_voxels_that_cannot_be_decoded_are_refused(tmp_path, real_data):
+    for path in sorted((real_data / "totalsegmentator_test_files/example_ct_dicom").iterdir())[:2]:
+        shutil.copyfile(path, tmp_path / path.name)
+    start_of_jpeg_2000 = b"\xff\x4f\xff\x51"
+    patch(tmp_path / path.name, start_of_jpeg_2000, bytes(4))
+    refused(tmp_path, "cannot decode the voxels", "export it again")
+
+
+def test_an_empty_folder_is_no_series(tmp_path):
+    refused(tmp_path, "without DICOM slices", "give a file, or the folder that holds the slices")

@@ -1,0 +1,150 @@
+"""The shell launchers: what they start, with which place in the group, and one real run of two processes."""
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+LAUNCHERS = sorted(path.name for path in (ROOT / "tools").glob("[!_]*.sh"))
+PARROT = '#!/usr/bin/env bash\nprintf "%s\\n" "$@"\n'  # says its arguments, one on a line
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    """The launchers beside a fake .venv whose python says what it was asked to do."""
+    shutil.copytree(ROOT / "tools", tmp_path / "tools")
+    shutil.copy(ROOT / "pre_train.sh", tmp_path)
+    executable(tmp_path / ".venv/bin/python", PARROT)
+    return tmp_path
+
+
+def executable(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+    path.chmod(0o755)
+
+
+def launch(script: Path, *words: str, **environment: str) -> subprocess.CompletedProcess:
+    """Run a launcher from the root folder, in an environment that knows of no cluster but the one given."""
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    plain = {"PATH": path, "HOME": os.environ.get("HOME", "/"), "PORT": str(free_port())}
+    words = ["bash", str(script), *words]
+    return subprocess.run(words, capture_output=True, text=True, cwd="/", env=plain | environment, check=False)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+@pytest.mark.parametrize("name", LAUNCHERS)
+def test_too_few_words_are_answered_with_the_usage(name: str):
+    done = launch(ROOT / "tools" / name, "configs/debug/classify.py")
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"usage: bash tools/{name} ")
+
+
+def test_dist_train_is_one_node_by_default(checkout: Path):
+    port = str(free_port())
+    said = launch(checkout / "tools/dist_train.sh", "c.py", "2", "--amp", PORT=port).stdout.splitlines()
+    assert said[:2] == ["-m", "torch.distributed.run"]
+    places = dict(zip(said[2:12:2], said[3:12:2], strict=True))
+    assert places == {
+        "--nnodes": "1",
+        "--node_rank": "0",
+        "--nproc_per_node": "2",
+        "--master_addr": "127.0.0.1",
+        "--master_port": port,
+    }
+    assert said[12:] == [f"{checkout}/tools/train.py", "c.py", "--amp", "--launcher", "pytorch"]
+
+
+def test_dist_test_respects_the_place_among_nodes(checkout: Path):
+    place = {"NNODES": "3", "NODE_RANK": "1", "MASTER_ADDR": "10.0.0.7", "PORT": "4321"}
+    said = launch(
+        checkout / "tools/dist_test.sh", "c.py", "e.pth", "8", "--out", "a b.json", **place
+    ).stdout.splitlines()
+    assert said[3:12:2] == ["3", "1", "8", "10.0.0.7", "4321"]
+    assert said[12:] == [f"{checkout}/tools/test.py", "c.py", "e.pth", "--out", "a b.json", "--launcher", "pytorch"]
+
+
+def test_a_taken_port_is_said(checkout: Path):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        done = launch(checkout / "tools/dist_train.sh", "c.py", "2", PORT=str(taken.getsockname()[1]))
+    assert done.returncode == 2
+    assert "is taken" in done.stderr
+    assert done.stdout == ""
+
+
+def test_pre_train_is_the_released_recipe_on_eight(checkout: Path):
+    said = launch(checkout / "pre_train.sh").stdout.splitlines()
+    assert said[7] == "8"
+    config = said[13]
+    assert (ROOT / config).is_file(), config
+    assert launch(checkout / "pre_train.sh", "4", "--amp").stdout.splitlines()[14] == "--amp"
+
+
+def fake_slurm(checkout: Path) -> dict[str, str]:
+    """srun says its options and runs the command as the task of a job on two nodes would; scontrol lists the nodes."""
+    executable(
+        checkout / "bin/srun",
+        "#!/usr/bin/env bash\n"
+        'while [[ $1 != bash ]]; do echo "$1"; shift; done\n'
+        'SLURM_STEP_NODELIST="node[7-8]" SLURM_PROCID=3 "$@"\n',
+    )
+    executable(
+        checkout / "bin/scontrol",
+        '#!/usr/bin/env bash\n[[ "$*" == "show hostnames node[7-8]" ]] && printf "node7\\nnode8\\n"\n',
+    )
+    executable(checkout / ".venv/bin/python", PARROT + 'echo "at $MASTER_ADDR:$MASTER_PORT"\n')
+    return {"PATH": f"{checkout / 'bin'}:{os.environ['PATH']}", "PORT": "4321"}
+
+
+def test_slurm_train_asks_for_the_nodes_and_finds_the_first(checkout: Path):
+    wishes = {"GPUS": "16", "CPUS_PER_TASK": "3", "SRUN_ARGS": "--time 10 --exclusive"}
+    script = checkout / "tools/slurm_train.sh"
+    said = launch(script, "gpu", "my job", "c.py", "--amp", **fake_slurm(checkout), **wishes).stdout.splitlines()
+    options, task = said[: said.index("-u")], said[said.index("-u") :]
+    pairs = dict(zip(options[:12:2], options[1:12:2], strict=True))
+    assert pairs == {
+        "--partition": "gpu",
+        "--job-name": "my job",
+        "--gres": "gpu:8",
+        "--ntasks": "16",
+        "--ntasks-per-node": "8",
+        "--cpus-per-task": "3",
+    }
+    assert options[12:] == ["--kill-on-bad-exit=1", "--time", "10", "--exclusive"]
+    assert task == ["-u", f"{checkout}/tools/train.py", "c.py", "--amp", "--launcher", "slurm", "at node7:4321"]
+
+
+def test_slurm_test_on_few_gpus_takes_one_node_of_them(checkout: Path):
+    script = checkout / "tools/slurm_test.sh"
+    said = launch(script, "gpu", "job", "c.py", "e.pth", GPUS="2", **fake_slurm(checkout)).stdout.splitlines()
+    assert said[said.index("--gres") + 1] == "gpu:2"
+    assert said[said.index("--ntasks-per-node") + 1] == "2"
+    assert said[said.index("-u") + 1 :][:3] == [f"{checkout}/tools/test.py", "c.py", "e.pth"]
+
+
+def test_two_processes_train_and_write_one_set_of_checkpoints(tmp_path: Path):
+    data = [
+        f"{split}_dataloader.dataset.{setting}"
+        for split in ("train", "val", "test")
+        for setting in (f"data_root={tmp_path / 'nodules'}", "make.cases=40")
+    ]
+    done = launch(
+        ROOT / "tools/dist_train.sh",
+        *("configs/debug/classify.py", "2", "--work-dir", str(tmp_path / "run")),
+        *("--cfg-options", "train_cfg.max_epochs=1", *data),
+        CUDA_VISIBLE_DEVICES="",
+    )
+    assert done.returncode == 0, done.stderr
+    assert [path.name for path in (tmp_path / "run").glob("*.pth")] == ["epoch_1.pth"]
+    assert len(list((tmp_path / "run").glob("*/*.log"))) == 1
+    assert len((tmp_path / "run" / "scores.jsonl").read_text().splitlines()) == 1

@@ -1,0 +1,55 @@
+"""Every registered backbone keeps its word; adding a backbone adds its tests."""
+
+import pytest
+import torch
+
+from vdt3d.registry import MODELS
+
+MODELS.import_from_location()
+BACKBONES = sorted(
+    name for name, part in MODELS.module_dict.items() if part.__module__.startswith("vdt3d.models.backbones.")
+)
+SMALL = {"ResNet3D": {"depth": 10, "base_channels": 4, "out_indices": (0, 1, 2, 3), "unet_features": True}}
+
+
+@pytest.fixture(params=BACKBONES)
+def backbone(request) -> torch.nn.Module:
+    torch.manual_seed(0)
+    return MODELS.build({"type": request.param, "in_channels": 1, **SMALL[request.param]})
+
+
+def test_the_search_finds_the_backbones():
+    assert "ResNet3D" in BACKBONES
+
+
+@pytest.mark.parametrize("size", [(3, 64, 64), (5, 33, 47)])
+def test_it_gives_the_channels_and_strides_it_announces(backbone, size):
+    features = backbone.eval()(torch.zeros(1, 1, *size))
+    promised = [
+        (info.channels, *(-(-n // step) for n, step in zip(size, info.stride, strict=True)))
+        for info in backbone.feature_info
+    ]
+    assert [tuple(feature.shape[1:]) for feature in features] == promised
+    assert len({info.name for info in backbone.feature_info}) == len(features)
+
+
+def test_gradients_reach_every_parameter(backbone):
+    sum(feature.square().sum() for feature in backbone(torch.randn(2, 1, 3, 64, 64))).backward()
+    starved = [name for name, p in backbone.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0]
+    assert starved == []
+
+
+def test_it_survives_a_save(backbone, tmp_path):
+    path, x = tmp_path / "backbone.pth", torch.randn(1, 1, 3, 32, 32)
+    torch.save(backbone.state_dict(), path)
+    expected = backbone.eval()(x)
+    for tensor in backbone.state_dict().values():
+        tensor.fill_(1)
+    backbone.load_state_dict(torch.load(path, weights_only=True))
+    for got, wanted in zip(backbone(x), expected, strict=True):
+        assert torch.equal(got, wanted)
+
+
+def test_it_initialises_and_chains(backbone):
+    backbone.init_weights()
+    assert backbone.train() is backbone and backbone.eval() is backbone

@@ -1,0 +1,64 @@
+"""The data preprocessor by hand-worked values, and what it refuses."""
+
+import pytest
+import torch
+
+from vdt3d.models import VolumeDataPreprocessor
+from vdt3d.registry import MODELS
+
+
+def batch(preprocessor: VolumeDataPreprocessor, *volumes: torch.Tensor) -> torch.Tensor:
+    return preprocessor({"inputs": list(volumes), "data_samples": None})["inputs"]
+
+
+def test_one_grey_mean_and_std_for_bytes():
+    preprocessor = MODELS.build({"type": "VolumeDataPreprocessor", "mean": 100, "std": 50})
+    volumes = torch.tensor([[0, 100], [150, 200]], dtype=torch.uint8)
+    normalised = batch(preprocessor, *volumes.view(2, 1, 1, 1, 2))
+    assert normalised.shape == (2, 1, 1, 1, 2) and normalised.dtype == torch.float32
+    assert normalised.flatten().tolist() == [-2, 0, 1, 2]
+
+
+def test_statistics_per_channel_not_per_slice():
+    volume = torch.tensor([[10.0, 10.0], [20.0, 20.0]]).view(2, 2, 1, 1)  # two channels of two slices
+    normalised = batch(VolumeDataPreprocessor(mean=[10, 0], std=[1, 4]), volume)
+    assert normalised.flatten().tolist() == [0, 0, 5, 5]
+
+
+def test_the_given_volumes_stay_as_they_were():
+    volume = torch.ones(1, 1, 2, 2)
+    batch(VolumeDataPreprocessor(mean=1), volume)
+    assert (volume == 1).all()
+
+
+def test_channels_last():
+    volumes = torch.zeros(2, 3, 4, 5, 6)
+    assert batch(VolumeDataPreprocessor(channels_last=True), *volumes).is_contiguous(
+        memory_format=torch.channels_last_3d
+    )
+    assert batch(VolumeDataPreprocessor(), *volumes).is_contiguous()
+
+
+def test_statistics_are_no_weights_and_take_any_memory_format():
+    preprocessor = VolumeDataPreprocessor(mean=[1, 2], std=[3, 4])
+    assert not preprocessor.state_dict()
+    preprocessor.to(memory_format=torch.channels_last_3d)
+
+
+@pytest.mark.parametrize(
+    ("volumes", "message"),
+    [
+        ([(1, 4, 8, 8), (1, 5, 8, 8)], r"differ in shape: \(1, 4, 8, 8\), \(1, 5, 8, 8\); crop, pad or resize"),
+        ([(3, 8, 8)], r"\(3, 8, 8\), wanted is a volume \(C, D, H, W\); pictures .* ColoursToSlices"),
+        ([(8, 8)], r"\(8, 8\), wanted is a volume \(C, D, H, W\)$"),
+        ([(3, 4, 8, 8)], "mean has 2 numbers for volumes of 3 channels"),
+    ],
+)
+def test_what_is_no_batch_is_refused(volumes, message):
+    with pytest.raises(ValueError, match=message):
+        batch(VolumeDataPreprocessor(mean=[0, 0]), *map(torch.zeros, volumes))
+
+
+def test_a_standard_deviation_of_zero_is_refused():
+    with pytest.raises(ValueError, match="must be positive"):
+        VolumeDataPreprocessor(std=[1, 0])

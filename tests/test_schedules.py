@@ -1,0 +1,102 @@
+"""A resumed schedule: kept as it was, or rebuilt as if the run had had its new length from the beginning, and said."""
+
+from pathlib import Path
+
+import pytest
+import tiny
+
+from vdt3d.utils.checkpoint import CheckpointError
+
+WARMUP = dict(type="LinearLR", start_factor=0.1, end=6, by_epoch=False)
+COSINE = dict(type="CosineAnnealingLR", eta_min=1e-4, by_epoch=True)
+
+
+def rates(folder: Path) -> list[str]:
+    """What every iteration was done at, in the order they were done."""
+    return (folder / "rates.txt").read_text().splitlines()
+
+
+def log(folder: Path) -> str:
+    return "".join(path.read_text() for path in folder.glob("*/*.log"))
+
+
+def lengthen(folder: Path, schedule: list[dict], before: int = 2, after: int = 4, **settings) -> tuple[Path, Path]:
+    """The folders of a run of ``after`` epochs, and of one of ``before`` resumed to the same length."""
+    whole, resumed = folder / "whole", folder / "resumed"
+    for path in (whole, resumed):
+        path.mkdir()
+    quick = dict(val_cfg=None, val_dataloader=None, val_evaluator=None, **settings)
+
+    def run(path: Path, epochs: int, resume: bool = False) -> None:
+        parts = [{**part, "T_max": epochs} if part["type"].startswith("Cosine") else part for part in schedule]
+        parts = [{**part, "total_steps": epochs} if part["type"] == "OneCycleLR" else part for part in parts]
+        tiny.train(tiny.config(path, epochs=epochs, param_scheduler=parts, **quick), resume)
+
+    run(whole, after)
+    run(resumed, before)
+    run(resumed, after, resume=True)
+    return whole, resumed
+
+
+@pytest.mark.parametrize(
+    "schedule",
+    [
+        [COSINE],
+        [WARMUP, COSINE],  # one by iterations, one by epochs, and a floor: the order of their steps matters
+        [WARMUP, {**COSINE, "convert_to_iter_based": True}],
+        [dict(type="OneCycleLR", eta_max=0.1, by_epoch=True, convert_to_iter_based=True)],
+        [dict(type="PolyLR", power=0.9, eta_min=1e-5, by_epoch=True)],
+    ],
+    ids=["cosine", "warm-up by iterations", "all by iterations", "one cycle", "poly"],
+)
+def test_a_schedule_that_ends_with_the_run_is_rebuilt_and_said(tmp_path, schedule):
+    whole, resumed = lengthen(tmp_path, schedule)
+    assert rates(resumed)[8:] == rates(whole)[8:]  # bit by bit from the first iteration of the third epoch on
+    assert rates(resumed)[:8] != rates(whole)[:8]
+    assert "the schedule was rebuilt and followed up to here: learning rate" in log(resumed)
+    one, two = (tiny.saved(path / "epoch_4.pth")["param_schedulers"] for path in (whole, resumed))
+    assert tiny.differences(one, two) == []
+
+
+def test_a_schedule_of_its_own_length_leads_to_the_same_run(tmp_path):
+    whole, resumed = lengthen(tmp_path, [dict(type="MultiStepLR", milestones=[1, 2], gamma=0.5)])
+    assert rates(resumed) == rates(whole)
+    assert tiny.same_run(whole / "epoch_4.pth", resumed / "epoch_4.pth") == []
+
+
+def test_no_schedule_at_all(tmp_path):
+    whole, resumed = lengthen(tmp_path, [])
+    assert tiny.same_run(whole / "epoch_4.pth", resumed / "epoch_4.pth") == []
+    assert "rebuilt" not in log(resumed)
+
+
+PLATEAU = dict(type="ReduceOnPlateauLR", monitor="log_loss", rule="less", factor=0.5, patience=0)
+
+
+def test_a_schedule_that_follows_a_score_is_kept_and_never_changed(tmp_path):
+    def run(path: Path, at: int | None = None, resume: bool = False, **changes) -> None:
+        hooks = () if at is None else (dict(type="SignalHook", at=at, name="SIGTERM"),)
+        # A threshold no loss gets below: every validation halves the rate.
+        schedule = [dict(PLATEAU, threshold=0.99, **changes)]
+        tiny.train(tiny.config(path, epochs=3, hooks=hooks, param_scheduler=schedule), resume)
+
+    whole, resumed = tmp_path / "whole", tmp_path / "resumed"
+    whole.mkdir()
+    resumed.mkdir()
+    run(whole)
+    assert [line.split()[1] for line in rates(whole)[::4]] == ["0.01", "0.01", "0.005"]
+    with pytest.raises(SystemExit):
+        run(resumed, at=9)
+    run(resumed, resume=True)
+    assert rates(resumed) == rates(whole)
+    assert tiny.same_run(whole / "epoch_3.pth", resumed / "epoch_3.pth") == []
+    with pytest.raises(CheckpointError, match="follows a score cannot be changed"):
+        tiny.train(
+            tiny.config(resumed, param_scheduler=[dict(PLATEAU, threshold=0.5)]), resume=str(resumed / "epoch_2.pth")
+        )
+
+
+def test_another_number_of_schedulers_is_refused(tmp_path):
+    tiny.train(tiny.config(tmp_path, epochs=1))
+    with pytest.raises(CheckpointError, match="had 1 schedulers, the config has 2"):
+        tiny.train(tiny.config(tmp_path, param_scheduler=[WARMUP, COSINE]), resume=True)

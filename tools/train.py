@@ -1,0 +1,11 @@
+"""Train a model: ``python tools/train.py CONFIG``."""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this checkout, installed or not
+
+from vdt3d.cli import main
+
+if __name__ == "__main__":
+    main(["train", *sys.argv[1:]])

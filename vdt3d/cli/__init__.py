@@ -1,0 +1,62 @@
+"""The one door for commands: ``vdt3d COMMAND`` and the scripts in ``tools/``. Imports are lazy: ``--help`` is quick."""
+
+import sys
+from argparse import ArgumentParser, RawDescriptionHelpFormatter
+from importlib import import_module
+
+# Each module brings ``add_arguments(parser)`` and ``run(args)``; its docstring describes the command.
+COMMANDS = {
+    "train": ("vdt3d.cli.train", "train a model"),
+    "test": ("vdt3d.cli.test", "test a trained model"),
+    "print-config": ("vdt3d.cli.print_config", "show a config as merged, and where each type in it lives"),
+    "browse": ("vdt3d.cli.browse", "draw what a model is really fed"),
+    "demo": ("vdt3d.cli.demo", "pre-train, fine-tune, test and draw on made-up data, in minutes"),
+}
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Run one command.
+
+    Raises:
+        SystemExit: 2 for what the user can mend, said in one line; 143 for a run that was asked to stop.
+    """
+    argv = sys.argv[1:] if argv is None else argv
+    module, rest = import_module(COMMANDS[_command(argv[:1])][0]), argv[1:]
+    parser = ArgumentParser(f"vdt3d {argv[0]}", description=module.__doc__)
+    module.add_arguments(parser)
+    parser.add_argument("--debug", action="store_true", help="show the whole traceback of an error")
+    args = parser.parse_args(rest)
+    try:
+        module.run(args)
+    except KeyboardInterrupt:
+        parser.exit(130, f"{parser.prog}: interrupted\n")
+    except Exception as error:
+        if args.debug or not _is_the_users(error):
+            raise
+        parser.exit(2, f"{parser.prog}: error: {_in_short(error)}\n")
+
+
+def _command(argv: list[str]) -> str:
+    width = max(map(len, COMMANDS)) + 2
+    table = "\n".join(f"  {name:{width}}{text}" for name, (_, text) in COMMANDS.items())
+    parser = ArgumentParser(
+        "vdt3d",
+        description=f"3D medical models from 2D knowledge.\n\ncommands:\n{table}",
+        epilog="vdt3d COMMAND --help says more.",
+        formatter_class=RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("command", choices=COMMANDS, metavar="COMMAND")
+    return parser.parse_args(argv).command
+
+
+def _is_the_users(error: Exception) -> bool:
+    """Whether the message alone tells what to mend: bad input, a missing file, a name or a config that is wrong."""
+    from vdt3d.registry import UnknownTypeError
+
+    return isinstance(error, ValueError | FileNotFoundError | UnknownTypeError)
+
+
+def _in_short(error: Exception) -> str:
+    """The message; of an error in a data loader's worker, which carries a traceback, the last line."""
+    text = str(error).strip()
+    return text.splitlines()[-1] if "Original Traceback" in text else text

@@ -1,0 +1,60 @@
+"""Draw what the model of a config is really fed, after pipeline and data preprocessor, as PNG sheets."""
+
+from argparse import ArgumentParser, Namespace
+from collections.abc import Sequence
+from pathlib import Path
+
+from vdt3d.cli.config import add_config_arguments, load_config
+
+ROWS = 8  # samples on one sheet
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    add_config_arguments(parser)
+    parser.add_argument("--split", choices=("train", "val", "test"), default="train")
+    parser.add_argument("--out", type=Path, help="folder of the sheets (default: work_dirs/CONFIG/inputs)")
+    parser.add_argument("--number", type=int, default=16, help="how many samples, in the order of the first epoch")
+
+
+def run(args: Namespace) -> None:
+    config = load_config(args)
+    from rich.console import Console
+
+    out = args.out or Path("work_dirs") / args.config.stem / "inputs"
+    sheets = draw_inputs(config, args.split, args.number, out)
+    Console(highlight=False).print(f"{len(sheets)} sheets, from {sheets[0]} on", soft_wrap=True)
+
+
+def draw_inputs(config, split: str, number: int, out: Path) -> list[Path]:
+    """Draw the first ``number`` samples of a split, ``ROWS`` to a sheet, as ``out``/SPLIT_NN.png."""
+    from mmengine.registry import init_default_scope
+
+    from vdt3d.engine.data import build_dataloader
+    from vdt3d.registry import MODELS
+    from vdt3d.visualization import input_sheet, save
+
+    init_default_scope("vdt3d")
+    # A sample depends on (seed, epoch, index) alone, so these are the very ones that training sees.
+    loader = build_dataloader(
+        **config[f"{split}_dataloader"] | {"batch_size": ROWS, "num_workers": 0}, seed=config.randomness.seed
+    )
+    classes = loader.dataset.metainfo.get("classes")
+    model = {"data_preprocessor": config.get("data_preprocessor")} | config.model
+    preprocessor = MODELS.build(model).data_preprocessor
+    sheets = []
+    for index, batch in zip(range(-(-number // ROWS)), loader, strict=False):
+        batch = preprocessor(batch, training=split == "train")
+        left = number - index * ROWS
+        inputs, samples = batch["inputs"][:left], batch["data_samples"][:left]
+        if inputs.ndim == 4:  # a network of pictures
+            inputs = inputs.unsqueeze(1)
+        sheets.append(out / f"{split}_{index + 1:02d}.png")
+        save(input_sheet(inputs.cpu(), [_caption(sample, classes) for sample in samples]), sheets[-1])
+    return sheets
+
+
+def _caption(sample, classes: Sequence[str] | None) -> str:
+    """The class and the name of a case, or of a picture's file."""
+    label = int(sample.gt_label) if "gt_label" in sample else None
+    lines = [] if label is None else [classes[label] if classes else f"class {label}"]
+    return "\n".join([*lines, sample.get("sample_name") or Path(sample.get("img_path", "")).name])

@@ -1,0 +1,96 @@
+"""From the command line's words to the config a runner is built from."""
+
+import ast
+import warnings
+from argparse import ArgumentParser, Namespace
+from contextlib import redirect_stdout
+from io import StringIO
+from pathlib import Path
+
+LAUNCHERS = ("none", "pytorch", "slurm")
+
+
+def quiet_imports() -> None:
+    """Load the third-party packages that chatter on import, without their chatter; here at the entry only."""
+    with warnings.catch_warnings(), redirect_stdout(StringIO()):
+        warnings.simplefilter("ignore")
+        import mmpretrain.datasets
+        import mmpretrain.models  # noqa: F401
+
+
+def add_config_arguments(parser: ArgumentParser) -> None:
+    """What every command that reads a config has."""
+    parser.add_argument("config", type=Path, help="config file; of this folder or of the installed package")
+    parser.add_argument(
+        "--cfg-options",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="KEY=VALUE",
+        help="override settings, dots go deeper",
+    )
+
+
+def add_run_arguments(parser: ArgumentParser) -> None:
+    """What training and testing have in common."""
+    add_config_arguments(parser)
+    parser.add_argument("--work-dir", type=Path, help="where checkpoints and logs go (default: work_dirs/CONFIG)")
+    parser.add_argument("--launcher", choices=LAUNCHERS, default="none", help="who started this process among others")
+
+
+def load_config(args: Namespace):
+    """The config a command asks for, overrides merged in.
+
+    Raises:
+        FileNotFoundError: there is no such config, neither here nor in the package.
+        ValueError: the config is no valid python, or an override is no ``key=value`` or fits nothing in it.
+    """
+    overrides = dict(_override(text) for text in args.cfg_options)
+    path = find_config(args.config)
+    quiet_imports()
+    from mmengine.config import Config
+
+    try:
+        config = Config.fromfile(path, lazy_import=False)
+        config.merge_from_dict(overrides)
+    except Exception as error:  # it is the user's code that ran
+        raise ValueError(f"{path}: {type(error).__name__}: {error}") from error
+    return config
+
+
+def load_run_config(args: Namespace):
+    """The same for a run: with its ``launcher``, and with a ``work_dir``.
+
+    Raises:
+        ValueError: also if the config describes no model.
+    """
+    config = load_config(args)
+    if "model" not in config:
+        raise ValueError(f"{args.config}: there is no model in it; a part of a config (_base_) cannot be run by itself")
+    config.launcher = args.launcher
+    if args.work_dir is not None:
+        config.work_dir = str(args.work_dir)
+    elif config.get("work_dir") is None:
+        config.work_dir = str(Path("work_dirs") / args.config.stem)
+    return config
+
+
+def find_config(path: Path) -> Path:
+    """``path`` itself, or the config of that name that came with the installed package."""
+    if path.is_file():
+        return path
+    package = Path(__file__).resolve().parents[1]
+    for root in (package.parent, package / ".mim"):  # a checkout; an installed wheel
+        if (root / path).is_file():
+            return root / path
+    raise FileNotFoundError(f"{path}: no such config, neither below {Path.cwd()} nor among those of the package")
+
+
+def _override(text: str) -> tuple[str, object]:
+    key, divider, value = text.partition("=")
+    if not divider or not key:
+        raise ValueError(f"--cfg-options wants key=value, got '{text}'")
+    try:
+        return key, ast.literal_eval(value)
+    except (ValueError, SyntaxError):  # a bare word is a string
+        return key, {"true": True, "false": False, "none": None}.get(value.lower(), value)

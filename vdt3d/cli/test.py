@@ -1,0 +1,45 @@
+"""Test the model of a config with the weights of a checkpoint."""
+
+import json
+from argparse import ArgumentParser, Namespace
+from collections.abc import Mapping
+from pathlib import Path
+
+from vdt3d.cli.config import add_run_arguments, load_run_config
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    add_run_arguments(parser)
+    parser.add_argument("checkpoint", help="weights: a path, http(s):// address or torchvision:// name")
+    parser.add_argument("--out", type=Path, help="also write the scores to this json file")
+
+
+def run(args: Namespace) -> None:
+    config = load_run_config(args)
+    from mmengine.dist import is_main_process
+    from rich.console import Console
+
+    from vdt3d.engine import Runner
+    from vdt3d.utils.files import write_aside
+
+    config.load_from, config.resume = args.checkpoint, False
+    scores = Runner.from_cfg(config).test()
+    if not is_main_process():
+        return
+    Console(highlight=False).print(table(scores))
+    if args.out is not None:
+        args.out.parent.mkdir(parents=True, exist_ok=True)
+        write_aside(args.out, lambda aside: aside.write_text(json.dumps(scores, indent=2) + "\n"))
+
+
+def table(scores: Mapping[str, float]):
+    """One row a score, with its interval where ``NAME_low`` and ``NAME_high`` are among them."""
+    from rich.table import Table
+
+    rows = Table("score", "value", "95 % interval", box=None, pad_edge=False)
+    for name, value in scores.items():
+        if not name.endswith(("_low", "_high")):
+            ends = [scores[f"{name}_{end}"] for end in ("low", "high") if f"{name}_{end}" in scores]
+            shown = f"{value:.4f}" if isinstance(value, float) else str(value)
+            rows.add_row(name, shown, " to ".join(f"{end:.3f}" for end in ends))
+    return rows

@@ -1,0 +1,36 @@
+"""Train the model of a config."""
+
+from argparse import ArgumentParser, Namespace
+from pathlib import Path
+
+from vdt3d.cli.config import add_run_arguments, load_run_config
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    add_run_arguments(parser)
+    parser.add_argument(
+        "--resume",
+        nargs="?",
+        const="auto",
+        metavar="CHECKPOINT",
+        help="go on from the last checkpoint, or from this one",
+    )
+    parser.add_argument("--amp", action="store_true", help="mixed precision: bf16 on the CPU, bf16 or fp16 on the GPU")
+    parser.add_argument("--auto-scale-lr", action="store_true", help="scale the learning rate with the real batch size")
+
+
+def run(args: Namespace) -> None:
+    if args.resume not in (None, "auto") and not Path(args.resume).is_file():
+        raise FileNotFoundError(f"--resume {args.resume}: there is no such checkpoint")
+    config = load_run_config(args)
+    from vdt3d.engine import Runner
+
+    if args.resume is not None:
+        config.resume = True if args.resume == "auto" else args.resume
+    if args.amp:
+        config.optim_wrapper.type = "AmpOptimWrapper"
+    if args.auto_scale_lr:
+        if "auto_scale_lr" not in config:
+            raise ValueError(f"--auto-scale-lr: {args.config} says no auto_scale_lr = dict(base_batch_size=...)")
+        config.auto_scale_lr.enable = True
+    Runner.from_cfg(config).train()

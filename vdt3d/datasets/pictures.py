@@ -1,0 +1,65 @@
+"""ImageFolder: mmpretrain's folders of pictures, one folder a class, with a part held out for choices."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from mmpretrain.datasets import CustomDataset
+
+from vdt3d.datasets.base import built, never_none, require_folder
+from vdt3d.datasets.splits import deal
+from vdt3d.registry import DATASETS
+
+
+@DATASETS.register_module()
+class ImageFolder(CustomDataset):
+    """Pictures as ``data_root``/CLASS/*.jpg.
+
+    Args:
+        data_root: the folder of class folders.
+        part: "all"; "val", one picture in ``one_in`` of each class, chosen by a checksum of the names; or "train", the
+            others.
+        one_in: the held-out share, as 10 for a tenth.
+        pipeline: transforms, or their configs, as mmpretrain's.
+        **kwargs: what mmpretrain's ``CustomDataset`` knows besides, such as ``extensions``.
+
+    Raises:
+        ValueError: no such folder or part, or a pipeline that returned None.
+        RuntimeError: no picture in the folder.
+    """
+
+    def __init__(
+        self,
+        data_root: str | Path,
+        *,
+        part: str = "all",
+        one_in: int = 10,
+        pipeline: Sequence[dict | Callable] = (),
+        **kwargs,
+    ):
+        if part not in ("all", "train", "val") or one_in < 2:
+            raise ValueError(f"part='{part}', one_in={one_in}: part is 'all', 'train' or 'val', one_in 2 or more")
+        self.part, self.one_in = part, one_in
+        super().__init__(data_root=str(data_root), pipeline=built(pipeline), **kwargs)
+
+    def load_data_list(self) -> list[dict]:
+        """The pictures of the part, by class and name."""
+        require_folder(self.img_prefix)
+        pictures = super().load_data_list()
+        if self.part == "all":
+            return pictures
+        table = pd.DataFrame(pictures)
+        names = table.img_path.str.removeprefix(self.img_prefix).str.lstrip("/")  # not where the folder lies
+        held_out = deal(names, table.gt_label, self.one_in) == 0
+        return [picture for picture, held in zip(pictures, held_out, strict=True) if held == (self.part == "val")]
+
+    def targets(self) -> np.ndarray:
+        """(N,) class index of every picture, in order; reads none."""
+        return np.array(self.get_gt_labels())
+
+    def prepare_data(self, idx: int) -> Any:
+        """Send picture ``idx`` through the pipeline, which may not drop it."""
+        picture = self.get_data_info(idx)
+        return never_none(self.pipeline(picture), picture["img_path"], self.pipeline)

@@ -1,0 +1,24 @@
+"""The engine: runner, loops, loaders, hooks; it knows the whole and nothing knows it but the command line."""
+
+from vdt3d.engine.amp import AmpOptimWrapper
+from vdt3d.engine.checkpoint_hook import CheckpointHook, Preempted, PreemptionHook, ScoresHook
+from vdt3d.engine.data import BalancedSampler, DefaultSampler, KeyedDataset
+from vdt3d.engine.loops import EpochBasedTrainLoop, IterBasedTrainLoop, ValLoop
+from vdt3d.engine.progress import ProgressHook
+from vdt3d.engine.runner import Runner
+
+__all__ = [
+    "AmpOptimWrapper",
+    "BalancedSampler",
+    "CheckpointHook",
+    "DefaultSampler",
+    "EpochBasedTrainLoop",
+    "IterBasedTrainLoop",
+    "KeyedDataset",
+    "Preempted",
+    "PreemptionHook",
+    "ProgressHook",
+    "Runner",
+    "ScoresHook",
+    "ValLoop",
+]

@@ -1,0 +1,159 @@
+"""When checkpoints are written, which are kept, and what happens when the machine wants to stop us."""
+
+import json
+import math
+import signal
+from pathlib import Path
+from types import FrameType
+
+import torch
+from mmengine.dist import all_reduce, get_world_size, is_main_process
+from mmengine.hooks import Hook
+from mmengine.runner import Runner
+
+from vdt3d.registry import HOOKS
+from vdt3d.utils.files import write_aside
+
+_LOWER_IS_BETTER = ("loss", "hd95", "assd", "error")
+
+
+def latest_checkpoint(work_dir: Path) -> Path | None:
+    """The checkpoint that was written last in this folder, if any."""
+    pointer = work_dir / "last_checkpoint"
+    return work_dir / pointer.read_text().strip() if pointer.is_file() else None
+
+
+def point_to(checkpoint: Path) -> None:
+    """Remember ``checkpoint`` as the last one written in its folder."""
+    write_aside(checkpoint.parent / "last_checkpoint", lambda aside: aside.write_text(checkpoint.name))
+
+
+@HOOKS.register_module()
+class CheckpointHook(Hook):
+    """Writes ``epoch_N.pth`` or ``iter_N.pth``, and ``best_SCORE.pth`` after validations.
+
+    A new file is whole before an old one is deleted.
+
+    Args:
+        interval: epochs (iterations) from one checkpoint to the next; the last of a run is always written.
+        by_epoch: count epochs or iterations.
+        max_keep_ckpts: how many of them stay; -1 for all.
+        save_best: name of the validation score that decides which is best.
+        rule: ``'greater'`` or ``'less'``; None reads it off the score's name.
+    """
+
+    priority = "VERY_LOW"
+
+    def __init__(
+        self,
+        interval: int = 1,
+        by_epoch: bool = True,
+        max_keep_ckpts: int = -1,
+        save_best: str | None = None,
+        rule: str | None = None,
+    ):
+        self.interval, self.by_epoch, self.max_keep, self.save_best = interval, by_epoch, max_keep_ckpts, save_best
+        if rule is None and save_best:
+            rule = "less" if any(word in save_best.lower() for word in _LOWER_IS_BETTER) else "greater"
+        self.sign = -1 if rule == "less" else 1
+
+    def after_train_epoch(self, runner: Runner) -> None:
+        if self.by_epoch and (self.every_n_epochs(runner, self.interval) or self.is_last_train_epoch(runner)):
+            self._write(runner, f"epoch_{runner.epoch + 1}.pth", epoch=runner.epoch + 1, iteration=runner.iter)
+
+    def after_train_iter(self, runner: Runner, batch_idx: int, data_batch=None, outputs=None) -> None:
+        if not self.by_epoch and (self.every_n_train_iters(runner, self.interval) or self.is_last_train_iter(runner)):
+            self._write(runner, f"iter_{runner.iter + 1}.pth", epoch=runner.epoch, iteration=runner.iter + 1)
+
+    def after_val_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
+        if self.save_best is None or not runner.training:
+            return
+        if self.save_best not in metrics:
+            raise KeyError(f"save_best='{self.save_best}' is no validation score; there are {', '.join(metrics)}")
+        score, info = metrics[self.save_best], runner.message_hub.runtime_info
+        if math.isnan(score) or self.sign * score <= self.sign * info.get("best_score", -self.sign * math.inf):
+            return
+        runner.message_hub.update_info("best_score", score)
+        name = f"best_{self.save_best.replace('/', '_')}.pth"
+        runner.save_checkpoint(runner.work_dir, name, epoch=runner.epoch, iteration=runner.iter, validated=True)
+        runner.logger.info(f"Best {self.save_best} so far: {score:.4f}, saved as {name}")
+
+    def _write(self, runner: Runner, name: str, epoch: int, iteration: int) -> None:
+        runner.save_checkpoint(runner.work_dir, name, epoch=epoch, iteration=iteration)
+        if not is_main_process():
+            return
+        folder = Path(runner.work_dir)
+        point_to(folder / name)
+        if self.max_keep > 0:
+            # By age: after resuming an early one, files of higher numbers may be older than the newest.
+            written = sorted(folder.glob(f"{name.partition('_')[0]}_*.pth"), key=lambda path: path.stat().st_mtime_ns)
+            for path in written[: -self.max_keep]:
+                path.unlink()
+
+
+class Preempted(SystemExit):
+    """The run was asked to stop, saved its state and leaves with the code of a process ended by SIGTERM."""
+
+    def __init__(self):
+        super().__init__(128 + signal.SIGTERM)
+
+
+@HOOKS.register_module()
+class PreemptionHook(Hook):
+    """On SIGTERM: finish the step (or the validation), write ``preempted.pth``, leave; ``--resume`` goes on there."""
+
+    priority = "LOWEST"
+
+    def __init__(self):
+        self._asked = False
+
+    def before_train(self, runner: Runner) -> None:
+        self._previous = signal.signal(signal.SIGTERM, self._remember)
+
+    def _remember(self, signum: int, frame: FrameType | None) -> None:
+        self._asked = True
+
+    def after_train(self, runner: Runner) -> None:
+        signal.signal(signal.SIGTERM, self._previous)
+
+    def after_train_iter(self, runner: Runner, batch_idx: int, data_batch=None, outputs=None) -> None:
+        if self._anybody_asked(runner):
+            self._leave(runner, epoch=runner.epoch, iteration=runner.iter + 1)
+
+    def after_val_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
+        if self._anybody_asked(runner):
+            self._leave(runner, epoch=runner.epoch, iteration=runner.iter, validated=True)
+
+    def _anybody_asked(self, runner: Runner) -> bool:
+        if get_world_size() == 1:
+            return self._asked
+        asked = torch.tensor(int(self._asked), device=next(runner.model.parameters()).device)
+        all_reduce(asked, op="max")  # processes hear the signal at different steps and must leave at the same one
+        return bool(asked)
+
+    def _leave(self, runner: Runner, **position) -> None:
+        runner.save_checkpoint(runner.work_dir, "preempted.pth", **position)
+        if is_main_process():
+            point_to(Path(runner.work_dir) / "preempted.pth")
+        runner.logger.warning(f"Asked to stop: saved preempted.pth in {runner.work_dir}; go on with --resume")
+        signal.signal(signal.SIGTERM, self._previous)
+        raise Preempted
+
+
+@HOOKS.register_module()
+class ScoresHook(Hook):
+    """Appends every validation's and test's scores to ``scores.jsonl`` in the work directory, one line each."""
+
+    priority = "VERY_LOW"
+
+    def after_val_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
+        self._append(runner, "val", metrics)
+
+    def after_test_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
+        self._append(runner, "test", metrics)
+
+    def _append(self, runner: Runner, split: str, metrics: dict[str, float]) -> None:
+        if is_main_process():
+            line = {"split": split, "epoch": runner.epoch, "iter": runner.iter, **metrics}
+            with (Path(runner.work_dir) / "scores.jsonl").open("a") as file:
+                file.write(json.dumps(line) + "\n")

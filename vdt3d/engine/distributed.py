@@ -1,0 +1,51 @@
+"""Joining the process group on the device at hand: NCCL on GPUs, gloo on CPUs, under torchrun or Slurm."""
+
+import os
+import socket
+from datetime import timedelta
+
+import torch
+import torch.distributed
+
+LAUNCHERS = ("none", "pytorch", "slurm")
+
+
+def init_distributed(launcher: str, timeout_s: float) -> None:
+    """Join the process group whose place in it torchrun or Slurm put into the environment.
+
+    Args:
+        timeout_s: how long a process waits for the others before it gives up.
+
+    Raises:
+        ValueError: an unknown launcher, or an environment in which that launcher did not start this process.
+    """
+    if launcher not in LAUNCHERS:
+        raise ValueError(f"launcher '{launcher}' is unknown; there are {', '.join(LAUNCHERS)}")
+    if launcher == "slurm":
+        _read_slurm()
+    absent = [
+        name for name in ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT") if name not in os.environ
+    ]
+    if absent:
+        raise ValueError(
+            f"{', '.join(absent)} not set: start with tools/dist_train.sh (torchrun) or tools/slurm_train.sh"
+        )
+    on_gpu = torch.cuda.is_available()
+    if on_gpu:
+        local_rank, gpus = int(os.environ["LOCAL_RANK"]), torch.cuda.device_count()
+        if local_rank >= gpus:
+            raise ValueError(f"process {local_rank} of this node has no GPU of its own: there are {gpus}; start {gpus}")
+        torch.cuda.set_device(local_rank)
+    torch.distributed.init_process_group("nccl" if on_gpu else "gloo", timeout=timedelta(seconds=timeout_s))
+
+
+def _read_slurm() -> None:
+    """Translate Slurm's variables to torchrun's; slurm_train.sh sets MASTER_ADDR, one node needs none."""
+    if "SLURM_PROCID" not in os.environ:
+        raise ValueError("launcher='slurm' but SLURM_PROCID is not set: start with tools/slurm_train.sh (srun)")
+    os.environ.update(
+        RANK=os.environ["SLURM_PROCID"], LOCAL_RANK=os.environ["SLURM_LOCALID"], WORLD_SIZE=os.environ["SLURM_NTASKS"]
+    )
+    os.environ.setdefault("MASTER_PORT", "29500")
+    if os.environ.get("SLURM_NNODES", "1") == "1":
+        os.environ.setdefault("MASTER_ADDR", socket.gethostname())

@@ -1,0 +1,101 @@
+"""The training loops, which can begin in the middle of an epoch."""
+
+from collections.abc import Iterator
+
+import torch
+from mmengine.dist import broadcast
+from mmengine.runner import EpochBasedTrainLoop as MMEpochBasedTrainLoop
+from mmengine.runner import IterBasedTrainLoop as MMIterBasedTrainLoop
+from mmengine.runner import ValLoop as MMValLoop
+from mmengine.runner.base_loop import BaseLoop
+from torch.utils.data import DataLoader
+
+from vdt3d.registry import LOOPS
+
+
+@LOOPS.register_module()
+class EpochBasedTrainLoop(MMEpochBasedTrainLoop):
+    """Trains by epochs; ``iter`` says how far it is, also within an epoch."""
+
+    def run(self) -> torch.nn.Module:
+        self.runner.restore_random_state()
+        _validate_first(self, 0 if self._done_in_epoch() else self._epoch, self._max_epochs)
+        return super().run()
+
+    def run_epoch(self) -> None:
+        self.runner.call_hook("before_train_epoch")
+        self.runner.model.train()
+        done = self._done_in_epoch()
+        self.dataloader.sampler.start_at(done * self.dataloader.batch_size)
+        for index, batch in enumerate(self.dataloader, start=done):
+            self.run_iter(index, batch)
+        self.runner.call_hook("after_train_epoch")
+        self._epoch += 1
+
+    def resume_at(self, epoch: int, iteration: int, epoch_length: int) -> None:
+        """Begin after so many epochs and iterations of a run whose epochs had ``epoch_length`` iterations."""
+        length = len(self.dataloader)
+        if length != epoch_length:  # other batches or processes: go on at the same part of the epoch
+            iteration = epoch * length + (iteration - epoch * epoch_length) * length // epoch_length
+        self._epoch, self._iter = epoch, iteration
+
+    def _done_in_epoch(self) -> int:
+        return self._iter - self._epoch * len(self.dataloader)
+
+
+@LOOPS.register_module()
+class IterBasedTrainLoop(MMIterBasedTrainLoop):
+    """Trains by iterations, passing over the data again and again."""
+
+    def run(self) -> torch.nn.Module:
+        self.dataloader_iterator = _Endless(self.dataloader)
+        self.runner.restore_random_state()
+        _validate_first(self, self._iter, self._max_iters)
+        try:
+            return super().run()
+        finally:
+            self.dataloader_iterator = None  # it holds the workers
+
+    def resume_at(self, epoch: int, iteration: int, epoch_length: int) -> None:
+        """Begin after so many iterations."""
+        self._epoch, self._iter = epoch, iteration
+
+
+@LOOPS.register_module()
+class ValLoop(MMValLoop):
+    """Validates what a checkpoint would hold: the running statistics of the first process, on every process."""
+
+    def run(self) -> dict:
+        for buffer in self.runner.model.buffers():
+            broadcast(buffer)
+        return super().run()
+
+
+def _validate_first(loop: BaseLoop, done: int, last: int) -> None:
+    """Make up for a validation the checkpoint knows nothing of: it was written before the one that followed."""
+    due = done >= max(loop.val_begin, 1) and (done % loop.val_interval == 0 or done == last)
+    if loop.runner.resumed_unvalidated and loop.runner.val_loop is not None and due:
+        loop.runner.val_loop.run()
+
+
+class _Endless:
+    """Epoch after epoch of a loader, from any iteration on."""
+
+    def __init__(self, dataloader: DataLoader):
+        self.dataloader = dataloader
+        self.skip_iter(0)
+
+    def skip_iter(self, count: int) -> None:
+        self._batches = _batches_from(self.dataloader, count)
+
+    def __next__(self) -> object:
+        return next(self._batches)
+
+
+def _batches_from(dataloader: DataLoader, iteration: int) -> Iterator:
+    epoch, done = divmod(iteration, len(dataloader))
+    while True:
+        dataloader.sampler.set_epoch(epoch)
+        dataloader.sampler.start_at(done * dataloader.batch_size)
+        yield from dataloader
+        epoch, done = epoch + 1, 0

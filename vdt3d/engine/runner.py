@@ -1,0 +1,365 @@
+"""Our runner: mmengine's, made safe (nothing unpickled), exact (resume equals no stop), quiet, on any device."""
+
+import logging
+import os
+import platform
+import time
+import warnings
+from functools import cached_property
+from pathlib import Path
+
+import mmengine
+import numpy as np
+import torch
+from mmengine.device import get_device
+from mmengine.dist import all_gather_object, is_main_process
+from mmengine.evaluator import Evaluator
+from mmengine.logging import HistoryBuffer, MessageHub, MMLogger
+from mmengine.model import MMDistributedDataParallel, is_model_wrapper, revert_sync_batchnorm
+from mmengine.runner import Runner as MMRunner
+from mmengine.runner.base_loop import BaseLoop
+from torch import nn
+from torch.utils.data import DataLoader
+
+import vdt3d
+from vdt3d.engine.checkpoint_hook import latest_checkpoint
+from vdt3d.engine.data import build_dataloader
+from vdt3d.engine.distributed import init_distributed
+from vdt3d.engine.loops import ValLoop
+from vdt3d.engine.schedules import follow, same_schedule, state_of
+from vdt3d.registry import LOOPS, RUNNERS
+from vdt3d.utils.checkpoint import (
+    MIN_MATCHED,
+    CheckpointError,
+    load_weights,
+    plain,
+    read_any,
+    state_dict_of,
+    write_checkpoint,
+)
+from vdt3d.utils.random import rng_state, set_rng_state
+
+_RESUMED = ("meta", "state_dict", "optimizer", "message_hub", "processes")
+
+
+@RUNNERS.register_module()
+class Runner(MMRunner):
+    """Trains, validates and tests what a config describes.
+
+    Keys of the config beside mmengine's:
+        resume: True to go on from the work directory's last checkpoint, if there is one; or the path of one.
+        min_matched: least share of tensors (heads excluded) a ``load_from`` file must fill.
+        channels_last: keep convolution weights in the channels-last order (faster on many devices).
+        compile: True, or torch.compile's arguments, to compile the backbone.
+    """
+
+    def __init__(self, *args, **kwargs):
+        self._random_state: dict | None = None
+        self.resumed_unvalidated = False
+        super().__init__(*args, **kwargs)
+        for handler, level in self._screen_levels:
+            handler.setLevel(level)
+
+    # ---- the surroundings ----
+
+    def setup_env(self, env_cfg: dict) -> None:
+        if self.distributed and not torch.distributed.is_initialized():
+            settings = env_cfg.get("dist_cfg", {})  # its backend is not asked: that follows the device
+            init_distributed(self.launcher, settings.get("timeout", 1800))
+        if torch.cuda.is_available() and torch.__version__.startswith("2.9."):
+            warnings.warn("torch 2.9 runs 3D convolutions about 4 times slower under AMP; take another", stacklevel=2)
+        super().setup_env(env_cfg)
+
+    def build_logger(self, *args, **kwargs) -> MMLogger:
+        logger = super().build_logger(*args, **kwargs)
+        # What the constructor has to say goes to the file alone.
+        screens = [handler for handler in logger.handlers if not isinstance(handler, logging.FileHandler)]
+        self._screen_levels = [(handler, handler.level) for handler in screens]
+        for handler in screens:
+            handler.setLevel(max(handler.level, logging.WARNING))
+        return logger
+
+    def build_dataloader(self, dataloader: dict | DataLoader, seed: int | None = None, **_) -> DataLoader:
+        if isinstance(dataloader, DataLoader):
+            return dataloader
+        return build_dataloader(**dataloader, seed=self.seed)
+
+    def build_train_loop(self, loop: dict | BaseLoop) -> BaseLoop:
+        if isinstance(loop, BaseLoop):
+            return loop
+        loop = dict(loop)
+        if "type" not in loop:
+            loop["type"] = "EpochBasedTrainLoop" if loop.pop("by_epoch", True) else "IterBasedTrainLoop"
+        return LOOPS.build(loop, default_args={"runner": self, "dataloader": self._train_dataloader})
+
+    def build_val_loop(self, loop: dict | BaseLoop) -> BaseLoop:
+        return super().build_val_loop({"type": ValLoop, **loop} if isinstance(loop, dict) else loop)
+
+    def wrap_model(self, model_wrapper_cfg: dict | None, model: nn.Module) -> nn.Module:
+        device = get_device()
+        model = model.to(device)
+        if device == "cpu" or not self.distributed:
+            model = revert_sync_batchnorm(model)  # statistics across processes exist on GPUs only
+        if self.cfg.get("channels_last"):
+            to_channels_last(model)
+        if not self.distributed:
+            return model
+        return MMDistributedDataParallel(
+            model,
+            device_ids=None if device == "cpu" else [int(os.environ["LOCAL_RANK"])],
+            broadcast_buffers=False,
+            find_unused_parameters=self.cfg.get("find_unused_parameters", False),
+        )
+
+    def build_evaluator(self, evaluator: dict | list | Evaluator) -> Evaluator:
+        if isinstance(evaluator, Evaluator):
+            return evaluator
+        # "gpu" is mmengine's word for gathering through the process group, on any device; by default it writes pickle
+        # files into the working folder, which the nodes of a job need not share.
+        return super().build_evaluator([{"collect_device": "gpu", **metric} for metric in _metrics(evaluator)])
+
+    def _log_env(self, env_cfg: dict) -> None:
+        self.logger.info(
+            f"vdt3d {vdt3d.__version__}, torch {torch.__version__}, mmengine {mmengine.__version__}, "
+            f"Python {platform.python_version()}; {self.world_size} x {get_device()}, seed {self.seed}"
+        )
+
+    def _init_model_weights(self) -> None:
+        self._bare_model._dump_init_info = lambda: None  # a paragraph per parameter would bury the log
+        super()._init_model_weights()
+
+    def _maybe_compile(self, target: str) -> None:
+        if settings := self.cfg.get("compile"):
+            # The backbone is where the time goes; around it, samples and losses would break the graph.
+            getattr(self._bare_model, "backbone", self._bare_model).compile(**({} if settings is True else settings))
+
+    @property
+    def _bare_model(self) -> nn.Module:
+        return self.model.module if is_model_wrapper(self.model) else self.model
+
+    # ---- weights in ----
+
+    def load_or_resume(self) -> None:
+        """Fill the model from the file the config names, or the last of the work directory, once."""
+        if self._has_loaded:
+            return
+        self._has_loaded = True
+        if self._resume and self.training:
+            source = latest_checkpoint(Path(self.work_dir)) if self._resume is True else self._resume
+            if source is not None:
+                self.resume(str(source))
+                return
+            self.logger.info(f"Nothing to resume in {self.work_dir}: starting from the beginning")
+            self._resume = False  # EMA asks
+        if self._load_from is not None:
+            self.load_checkpoint(str(self._load_from), heads=not self.training)
+
+    @property
+    def training(self) -> bool:
+        """Whether ``train`` was called, and not ``val`` or ``test`` alone."""
+        return isinstance(self._train_loop, BaseLoop)
+
+    def load_checkpoint(self, filename: str, map_location: str = "cpu", *, heads: bool = False) -> None:
+        """Fill the model from a file; ``heads`` says whether the heads must fit too (testing) or may differ.
+
+        Raises:
+            CheckpointError: too few tensors match.
+        """
+        state = state_dict_of(read_any(filename, map_location), filename)
+        report = load_weights(
+            self._bare_model,
+            state,
+            min_matched=1.0 if heads else self.cfg.get("min_matched", MIN_MATCHED),
+            heads=heads,
+            name=filename,
+        )
+        self.logger.info(f"Loaded weights\n{report}")
+        self.call_hook("after_load_checkpoint", checkpoint={"state_dict": self._bare_model.state_dict()})
+
+    def train(self) -> nn.Module:
+        try:
+            return super().train()
+        finally:
+            self._dismiss_workers()
+
+    def _dismiss_workers(self) -> None:
+        """End persistent workers now: the garbage collector, which finds them in a cycle, waits for them in vain."""
+        for loop in (self._train_loop, self._val_loop, self._test_loop):
+            if isinstance(loop, BaseLoop):
+                loop.dataloader._iterator = None
+
+    def test(self) -> dict:
+        """Test; a metric with ``threshold='val'`` gets the one chosen on the validation split, never on this one."""
+        waiting = [metric for metric in _metrics(self._test_evaluator) if metric.get("threshold") == "val"]
+        if waiting:
+            scores = self.val()
+            if "threshold" not in scores:
+                raise ValueError("a test with threshold='val' wants a val_evaluator with threshold='choose'")
+            for metric in waiting:
+                metric["threshold"] = scores["threshold"]
+        try:
+            return super().test()
+        finally:
+            self._dismiss_workers()
+
+    # ---- state out and in again ----
+
+    def save_checkpoint(
+        self, out_dir: str, filename: str, *, epoch: int, iteration: int, validated: bool = False
+    ) -> None:
+        """Write all that a run consists of, in plain containers; every process must call it.
+
+        Args:
+            epoch, iteration: how many are finished.
+            validated: whether this state has been validated already.
+
+        Raises:
+            OSError: the disk is full; a file of that name that was there stays whole.
+        """
+        processes = all_gather_object(self._own_state())
+        if not is_main_process():
+            return
+        checkpoint = {
+            "meta": {
+                "epoch": epoch,
+                "iter": iteration,
+                "epoch_length": len(self.train_dataloader),
+                "validated": validated,
+                "seed": self.seed,
+                "experiment_name": self.experiment_name,
+                "time": time.strftime("%Y-%m-%d %H:%M:%S"),
+                "versions": {
+                    "vdt3d": vdt3d.__version__,
+                    "mmengine": mmengine.__version__,
+                    "torch": str(torch.__version__),
+                },
+                "dataset_meta": plain(self.train_dataloader.dataset.metainfo),
+                "cfg": self._config_text,
+            },
+            "state_dict": {key: value.detach().cpu() for key, value in self._bare_model.state_dict().items()},
+            "optimizer": self.optim_wrapper.state_dict(),
+            "param_schedulers": [state_of(scheduler) for scheduler in self.param_schedulers or []],
+            "message_hub": _pack_messages(self.message_hub),
+            "processes": processes,
+        }
+        self.call_hook("before_save_checkpoint", checkpoint=checkpoint)
+        write_checkpoint(checkpoint, Path(out_dir) / filename)
+
+    @cached_property
+    def _config_text(self) -> str:
+        return self.cfg.pretty_text  # formatted anew at every call, which takes long
+
+    def resume(self, filename: str, **_) -> None:
+        """Go on from a checkpoint exactly as if the run had not stopped.
+
+        Raises:
+            CheckpointError: the file holds weights only, or belongs to another model or schedule.
+        """
+        checkpoint = read_any(filename, "cpu")
+        if absent := [key for key in _RESUMED if key not in checkpoint]:
+            raise CheckpointError(
+                f"{filename}: no {', '.join(absent)} in it, so it cannot be resumed; to start from its weights, use "
+                f"--cfg-options load_from={filename} without --resume"
+            )
+        meta = checkpoint["meta"]
+        self.call_hook("after_load_checkpoint", checkpoint=checkpoint)  # EMA takes its part and puts ours in its place
+        report = load_weights(self._bare_model, checkpoint["state_dict"], min_matched=1.0, heads=True, name=filename)
+        if report.left:
+            raise CheckpointError(f"{report}\n  it belongs to another model, so this run cannot go on from it")
+        self.train_loop.resume_at(meta["epoch"], meta["iter"], meta["epoch_length"])
+        self.resumed_unvalidated = not meta["validated"]
+        self._resume_seed(meta["seed"])
+        _unpack_messages(self.message_hub, checkpoint["message_hub"])
+        self._resume_optimizer(checkpoint)
+        self._resume_own_state(checkpoint["processes"])
+        self.logger.info(f"Resumed {filename}: {self.epoch} epochs and {self.iter} iterations are done")
+
+    def restore_random_state(self) -> None:
+        """Put the random generators where the resumed checkpoint left them; the loops call it before the first step."""
+        if self._random_state is not None:
+            set_rng_state(self._random_state)
+            if "cuda" in self._random_state and torch.cuda.is_available():
+                torch.cuda.set_rng_state(self._random_state["cuda"])
+        self._random_state = None
+
+    def _resume_seed(self, seed: int) -> None:
+        if seed != self.seed:
+            self.logger.warning(f"The checkpoint's seed {seed} replaces this config's {self.seed}")
+            self._randomness_cfg["seed"] = seed
+            self.set_randomness(**self._randomness_cfg)
+            for loop in (self._train_loop, self._val_loop):
+                if loop is not None:
+                    loop.dataloader.sampler.seed = seed
+
+    def _resume_optimizer(self, checkpoint: dict) -> None:
+        schedulers, saved, optimizer = self.param_schedulers or [], checkpoint["param_schedulers"], self.optim_wrapper
+        same = same_schedule(schedulers, saved) and self.iter == checkpoint["meta"]["iter"]
+        values = [] if same else follow(schedulers, self.epoch, self.iter, len(self.train_dataloader))
+        optimizer.load_state_dict(checkpoint["optimizer"])
+        if same:
+            for scheduler, state in zip(schedulers, saved, strict=True):
+                scheduler.load_state_dict(state)
+            return
+        before = optimizer.param_groups[0]["lr"]
+        for group, new in zip(optimizer.param_groups, values, strict=True):
+            group.update(new)
+        self.logger.warning(
+            "The run's length or its schedule is not the checkpoint's, so the schedule was rebuilt and followed up to "
+            f"here: learning rate {before:.6g} -> {optimizer.param_groups[0]['lr']:.6g}"
+        )
+
+    def _own_state(self) -> dict:
+        """What differs between the processes: random generators and, between two optimizer steps, gradients."""
+        optimizer, state = self.optim_wrapper, rng_state()
+        if torch.cuda.is_available():
+            state["cuda"] = torch.cuda.get_rng_state()
+        if optimizer._inner_count % optimizer._accumulative_counts:
+            parameters = self._bare_model.named_parameters()
+            state["gradients"] = {name: p.grad.cpu() for name, p in parameters if p.grad is not None}
+        return state
+
+    def _resume_own_state(self, states: list[dict]) -> None:
+        if len(states) != self.world_size:
+            self.logger.warning(
+                f"The checkpoint comes from {len(states)} processes and this run has {self.world_size}: data order "
+                "goes on, dropout and other draws on the model's side begin anew"
+            )
+            return
+        self._random_state = states[self.rank]
+        parameters = dict(self._bare_model.named_parameters())
+        for name, gradient in self._random_state.get("gradients", {}).items():
+            parameters[name].grad = gradient.to(parameters[name].device)
+
+
+def to_channels_last(model: nn.Module) -> None:
+    """Store every convolution weight channels-last: 5-D as channels_last_3d, 4-D as channels_last."""
+    formats = {5: torch.channels_last_3d, 4: torch.channels_last}
+    for parameter in model.parameters():
+        if parameter.dim() in formats:
+            parameter.data = parameter.data.contiguous(memory_format=formats[parameter.dim()])
+
+
+def _metrics(evaluator: dict | list | None) -> list[dict]:
+    evaluator = evaluator if isinstance(evaluator, list | tuple) else [evaluator]
+    return [metric for metric in evaluator if isinstance(metric, dict)]
+
+
+def _pack_messages(hub: MessageHub) -> dict:
+    state = hub.state_dict()
+    known = (str, int, float, list, tuple, dict, np.ndarray, np.generic, type(None))
+    return {
+        "log_scalars": {
+            name: [torch.from_numpy(part) for part in buffer.data] for name, buffer in state["log_scalars"].items()
+        },
+        "runtime_info": {
+            name: plain(value) for name, value in state["runtime_info"].items() if isinstance(value, known)
+        },
+        "resumed_keys": dict(state["resumed_keys"]),
+    }
+
+
+def _unpack_messages(hub: MessageHub, state: dict) -> None:
+    scalars = {name: HistoryBuffer(*(part.numpy() for part in parts)) for name, parts in state["log_scalars"].items()}
+    known = scalars.keys() | state["runtime_info"].keys()
+    resumed = {name: flag for name, flag in state["resumed_keys"].items() if name in known}
+    hub.load_state_dict({**state, "log_scalars": scalars, "resumed_keys": resumed})

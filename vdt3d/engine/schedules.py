@@ -1,0 +1,60 @@
+"""What becomes of a schedule when a run is resumed, perhaps with another length than it began with."""
+
+import warnings
+
+from mmengine.optim.scheduler.param_scheduler import _ParamScheduler
+
+from vdt3d.utils.checkpoint import CheckpointError, plain
+
+# What moves while a schedule is followed; everything else is its shape.
+_MOVING = {"last_step", "_global_step", "_last_value", "num_bad_epochs", "cooldown_counter", "best"}
+
+
+def state_of(scheduler: _ParamScheduler) -> dict:
+    """What a checkpoint keeps of a scheduler: all but its functions, which come back with its settings."""
+    return {key: plain(value) for key, value in scheduler.state_dict().items() if not callable(value)}
+
+
+def same_schedule(schedulers: list[_ParamScheduler], saved: list[dict]) -> bool:
+    """Whether the config's schedulers have the shape of the checkpoint's, counters and present values aside.
+
+    Raises:
+        CheckpointError: there are more or fewer of them.
+    """
+    if len(schedulers) != len(saved):
+        raise CheckpointError(f"the checkpoint's run had {len(saved)} schedulers, the config has {len(schedulers)}")
+    pairs = zip(schedulers, saved, strict=True)
+    return all(_shape(state_of(scheduler)) == _shape(state) for scheduler, state in pairs)
+
+
+def _shape(state: dict) -> dict:
+    return {key: value for key, value in state.items() if key not in _MOVING}
+
+
+def follow(
+    schedulers: list[_ParamScheduler], epochs: int, iterations: int, epoch_length: int
+) -> list[dict[str, float]]:
+    """Step freshly built schedulers on a freshly built optimizer to where a run stands.
+
+    Args:
+        epochs, iterations: how many are done.
+        epoch_length: iterations of an epoch.
+
+    Returns:
+        Per parameter group, the values a run that had this schedule from its beginning would have now.
+
+    Raises:
+        CheckpointError: a scheduler follows a score, and the scores of the past are not at hand.
+    """
+    if any(hasattr(scheduler, "monitor") for scheduler in schedulers):
+        raise CheckpointError("a schedule that follows a score cannot be changed on resuming; keep its settings")
+    # Schedulers of one parameter act on each other's results, so they step in the order of a run.
+    steps = [(n, False, s) for s in schedulers if not s.by_epoch for n in range(iterations)]
+    steps += [((n + 1) * epoch_length - 1, True, s) for s in schedulers if s.by_epoch for n in range(epochs)]
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Detected call of `scheduler.step")
+        for _, _, scheduler in sorted(steps, key=lambda step: step[:2]):
+            scheduler.step()
+    names = {scheduler.param_name for scheduler in schedulers}
+    groups = schedulers[0].optimizer.param_groups
+    return [{name: group[name] for name in names} for group in groups]

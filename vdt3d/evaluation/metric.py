@@ -1,0 +1,87 @@
+"""ClassificationScores: gathers what a classifier said of every case, over all processes, and scores it."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+from mmengine.evaluator import BaseMetric
+
+from vdt3d.evaluation.classification import score_report, youden_threshold
+from vdt3d.registry import METRICS
+from vdt3d.utils.files import write_aside
+
+
+@METRICS.register_module()
+class ClassificationScores(BaseMetric):
+    """Scores at 0.5 and, for two classes, at a threshold that no test case had a say in.
+
+    Args:
+        threshold: ``None``: 0.5 only. ``'choose'`` (for validation): report Youden's threshold of these cases as
+            ``threshold``. ``'val'`` (for testing): also score at the threshold the validation split chose, which the
+            runner puts in place of the word before the test. A number: also score there.
+        resamples: bootstrap resamples behind the 95 % intervals; 0 for none.
+        seed: of the bootstrap.
+        out: csv file for what was said of each case: name, truth, p0, p1, ...
+
+    Raises:
+        ValueError: the threshold is none of these; a case has no truth or no scores; scores that are no probabilities.
+    """
+
+    default_prefix = ""
+
+    def __init__(
+        self,
+        threshold: float | Literal["choose", "val"] | None = None,
+        resamples: int = 0,
+        seed: int = 0,
+        out: str | None = None,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        if not (threshold in (None, "choose", "val") or (isinstance(threshold, int | float) and 0 <= threshold <= 1)):
+            raise ValueError(f"threshold must be None, 'choose', 'val' or a number in 0..1, got {threshold!r}")
+        self.threshold, self.resamples, self.seed, self.out = threshold, resamples, seed, out
+
+    def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:
+        """Keep of each case its name, truth, probabilities and, where the sample tells, its group (the patient)."""
+        if self.threshold == "val":
+            raise ValueError("threshold='val' wants a runner that validates first; without one, give a number")
+        for sample in data_samples:
+            name = sample.get("sample_name") or sample.get("img_path", "")
+            if "gt_label" not in sample or "pred_score" not in sample:
+                raise ValueError(f"case '{name}': wanted gt_label and pred_score, got {sorted(sample)}")
+            probabilities = sample["pred_score"].float().cpu().numpy()
+            self.results.append((name, int(sample["gt_label"]), probabilities, sample.get("group")))
+
+    def compute_metrics(self, results: list) -> dict[str, float]:
+        """Score all cases, in the order of their names, so that the number of processes changes nothing."""
+        results = sorted(results, key=lambda result: (*result[:2], result[2].tolist()))
+        names, truth, probabilities, groups = zip(*results, strict=True)
+        truth, probabilities = np.array(truth), np.stack(probabilities).astype(float)
+        scores = score_report(
+            probabilities,
+            truth,
+            threshold=None if self.threshold == "choose" else self.threshold,
+            resamples=self.resamples,
+            seed=self.seed,
+            groups=None if None in groups else np.array(groups),
+        )
+        if self.threshold == "choose":
+            if probabilities.shape[1] != 2:
+                raise ValueError(f"threshold='choose' wants two classes, not {probabilities.shape[1]}; leave it out")
+            scores["threshold"] = youden_threshold(probabilities[:, 1], truth)
+        if self.out:
+            save_predictions(self.out, names, truth, probabilities)
+        return scores
+
+
+def save_predictions(path: str | Path, names: Sequence[str], truth: np.ndarray, probabilities: np.ndarray) -> None:
+    """Write one line per case: name, truth, p0, p1, ..."""
+    table = pd.DataFrame(probabilities, columns=[f"p{c}" for c in range(probabilities.shape[1])])
+    table.insert(0, "name", names)
+    table.insert(1, "truth", truth)
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_aside(path, lambda aside: table.to_csv(aside, index=False))

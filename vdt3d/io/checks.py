@@ -1,0 +1,82 @@
+"""What every format is checked for, whatever library reads it; arrays are (C, D, H, W)."""
+
+from pathlib import Path
+
+import numpy as np
+
+AGAIN = "copy or download it again"
+
+
+class ScanError(ValueError):
+    """A file that cannot be trusted: which one, what was found, and what to do about it."""
+
+    def __init__(self, path: str | Path, finding: str, remedy: str):
+        super().__init__(path, finding, remedy)  # three arguments, so that workers can pickle it
+
+    def __str__(self) -> str:
+        path, finding, remedy = self.args
+        return f"{path}: {finding}; {remedy}"
+
+
+def check_content(path: Path) -> None:
+    """Refuse an empty file and a web page that was saved in the scan's place."""
+    with path.open("rb") as stream:
+        head = stream.read(512).lstrip().lower()
+    if path.stat().st_size == 0:
+        raise ScanError(path, "is empty", AGAIN)
+    if head.startswith((b"<!doctype html", b"<html", b"<?xml")):
+        raise ScanError(
+            path, "looks like a web page, not a scan", "the link needs a login or is gone: download it again"
+        )
+
+
+def check_numbers(path: Path, array: np.ndarray) -> None:
+    """Refuse a scan without voxels, and voxels that are not one real number each."""
+    if array.size == 0:
+        raise ScanError(path, f"has no voxels (shape {array.shape})", AGAIN)
+    if array.dtype.kind not in "biuf":
+        kind = {"c": "complex", "V": "RGB or compound"}.get(array.dtype.kind, "not numeric")
+        remedy = "save one real number per voxel (the magnitude, or each colour as a channel)"
+        raise ScanError(path, f"its voxels are {kind} ({array.dtype})", remedy)
+
+
+def check_channels(path: Path, array: np.ndarray, declared: int | None) -> None:
+    """Refuse further axes that the caller did not declare: channels, frames, directions."""
+    found = array.shape[0]
+    if found != (declared or 1):
+        finding = f"holds {found} channels or frames, where {declared or 1} was expected"
+        one = "save one of them, or labels as one number per voxel"
+        raise ScanError(path, finding, one if declared == 1 else f"declare them with channels={found}")
+
+
+def check_affine(path: Path, affine: np.ndarray) -> None:
+    """Refuse a geometry that places no voxel: NaN, infinite, or without extent along an axis."""
+    if not np.isfinite(affine).all():
+        raise ScanError(path, f"its affine is not finite: {affine.tolist()}", "repair the geometry in its header")
+    if abs(np.linalg.det(affine[:3, :3])) < 1e-12:
+        raise ScanError(path, f"its affine is singular: {affine.tolist()}", "repair the geometry in its header")
+
+
+def finite(path: Path, array: np.ndarray, nan: str) -> np.ndarray:
+    """``array``, whose NaN and infinite voxels are an error or, by ``nan="zero"``, set to 0 in place."""
+    good = np.isfinite(array)
+    if good.all():
+        return array
+    if nan == "error":
+        finding = f"{np.count_nonzero(~good)} of {array.size} voxels are NaN or infinite"
+        raise ScanError(path, finding, "repair the file, or read it with nan='zero'")
+    array[~good] = 0
+    return array
+
+
+def labels(path: Path, array: np.ndarray) -> np.ndarray:
+    """``array`` as labels: integers keep their type, whole numbers in floats get the smallest that holds them."""
+    if array.dtype.kind == "f":
+        wrong = np.count_nonzero(~((np.abs(array) < 2**31) & (array == np.rint(array))))  # NaN is wrong here too
+        if wrong:
+            finding = f"{wrong} of {array.size} voxels are no whole numbers (float labels, soft or interpolated?)"
+            raise ScanError(path, finding, "give the label map before interpolation, or threshold it first")
+    if array.min() < 0:
+        raise ScanError(path, f"holds negative labels (down to {array.min()})", "number the classes from 0")
+    dtype = np.min_scalar_type(int(array.max())) if array.dtype.kind == "f" else array.dtype.newbyteorder("=")
+    return np.require(array, dtype, ["C", "W"])

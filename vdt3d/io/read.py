@@ -1,0 +1,126 @@
+"""The one door for scans: a path in any format becomes a Volume, a LabelMap, or an error that says what to do."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import numpy as np
+
+from vdt3d.io.arrays import read_numpy
+from vdt3d.io.checks import (
+    ScanError,
+    check_affine,
+    check_channels,
+    check_content,
+    check_numbers,
+    finite,
+    labels,
+)
+from vdt3d.io.dicom import is_dicom, read_series
+from vdt3d.io.nifti import read_nifti
+from vdt3d.io.pictures import read_picture
+from vdt3d.io.shear import upright
+from vdt3d.io.sitk import read_sitk
+from vdt3d.structures import LabelMap, Volume
+
+
+class Format(NamedTuple):
+    """How files of some suffixes are read: to an array (C, z, y, x) as stored and its affine."""
+
+    suffixes: tuple[str, ...]
+    read: Callable[..., tuple[np.ndarray, np.ndarray]]
+    options: tuple[str, ...] = ()
+
+
+FORMATS = (
+    Format((".nii", ".nii.gz"), read_nifti),
+    Format((".nrrd", ".nhdr", ".mha", ".mhd"), read_sitk),
+    Format((".npy",), read_numpy, ("spacing",)),
+    Format((".npz",), read_numpy, ("key", "spacing")),
+    Format((".png", ".jpg", ".jpeg"), read_picture, ("spacing",)),
+)
+DICOM_FOLDER = Format((), read_series, ("series",))
+
+
+def read_volume(
+    path: str | Path,
+    *,
+    channels: int | None = None,
+    shear: Literal["error", "resample"] = "error",
+    nan: Literal["error", "zero"] = "error",
+    key: str | None = None,
+    spacing: tuple[float, float, float] | None = None,
+    series: str | None = None,
+) -> Volume:
+    """Read an image as float32, on its own grid, in its own orientation.
+
+    Args:
+        path: .nii, .nii.gz, .nrrd, .nhdr, .mha, .mhd, .npy, .npz, .png, .jpg, or a folder with a DICOM series.
+        channels: declares how many channels or frames a further axis holds; undeclared, it is an error.
+        shear: what happens where the axes are not at right angles.
+        nan: what happens to NaN and infinite voxels.
+        key: which array of an .npz.
+        spacing: (z, y, x) in mm of formats that carry none (.npy, .npz, pictures); 1 mm where it is not given.
+        series: which series of a DICOM folder, by its UID; see ``list_series``.
+
+    Raises:
+        ScanError: the file cannot be trusted; the message names file, finding and remedy.
+        ValueError: an unknown ``shear`` or ``nan``, or a spacing that is not positive.
+    """
+    _check_choice("shear", shear, ("error", "resample"))
+    _check_choice("nan", nan, ("error", "zero"))
+    path = Path(path)
+    array, affine = _load(path, channels, key=key, spacing=spacing, series=series)
+    array = finite(path, np.require(array, np.float32, ["C", "W"]), nan)
+    return upright(path, Volume(array, affine), shear)
+
+
+def read_label_map(
+    path: str | Path,
+    *,
+    shear: Literal["error", "resample"] = "error",
+    key: str | None = None,
+    spacing: tuple[float, float, float] | None = None,
+) -> LabelMap:
+    """Read labels (whole numbers from 0) in their stored integer type, on their own grid; see ``read_volume``.
+
+    Raises:
+        ScanError: the file cannot be trusted, or holds anything but labels.
+        ValueError: an unknown ``shear``, or a spacing that is not positive.
+    """
+    _check_choice("shear", shear, ("error", "resample"))
+    path = Path(path)
+    array, affine = _load(path, 1, key=key, spacing=spacing)
+    return upright(path, LabelMap(labels(path, array), affine), shear)
+
+
+def _load(path: Path, channels: int | None, **options) -> tuple[np.ndarray, np.ndarray]:
+    form = _format(path)
+    given = {name: value for name, value in options.items() if value is not None}
+    if foreign := sorted(given.keys() - set(form.options)):
+        raise ScanError(path, f"is of a format that knows no {', '.join(foreign)}", "leave that option out")
+    array, affine = form.read(path, **given)
+    check_numbers(path, array)
+    check_channels(path, array, channels)
+    check_affine(path, affine)
+    return array, affine
+
+
+def _format(path: Path) -> Format:
+    if path.is_dir():
+        return DICOM_FOLDER
+    if not path.is_file():
+        raise ScanError(path, "does not exist", "check the path")
+    check_content(path)
+    for form in FORMATS:
+        if path.name.lower().endswith(form.suffixes):
+            return form
+    if is_dicom(path):
+        raise ScanError(path, "is one slice of a DICOM series", "give the folder that holds the series")
+    known = " ".join(suffix for form in FORMATS for suffix in form.suffixes)
+    raise ScanError(path, f"has an unknown suffix '{path.suffix}'", f"give a DICOM folder or one of {known}")
+
+
+def _check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        raise ValueError(f"{name}={value!r} is unknown; choose one of {choices}")

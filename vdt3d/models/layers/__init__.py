@@ -1,0 +1,7 @@
+"""What networks are made of."""
+
+from vdt3d.models.layers.folded_conv import FoldedConv3d
+from vdt3d.models.layers.residual import ResidualBlock
+from vdt3d.models.layers.safe_conv import SafeConv3d
+
+__all__ = ["FoldedConv3d", "ResidualBlock", "SafeConv3d"]

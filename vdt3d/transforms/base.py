@@ -1,0 +1,68 @@
+"""Draw, apply, undo: chance is drawn once per sample, applied to image and label alike, and can be walked back."""
+
+from typing import Any, TypeVar
+
+import numpy as np
+
+from vdt3d.structures import LabelMap, Sample, Volume
+from vdt3d.utils.random import stream
+
+Grid = TypeVar("Grid", Volume, LabelMap)
+
+
+class Transform:
+    """From sample to sample. Subclasses say what they draw, how they apply it and, where possible, how they undo it."""
+
+    def draw(self, sample: Sample, rng: np.random.Generator) -> dict[str, Any]:
+        """What chance (and the sample) decide: the keyword arguments of ``apply`` and ``undo``, which draw nothing."""
+        return {}
+
+    def apply(self, volume: Grid, **drawn) -> Grid:
+        raise NotImplementedError(f"{type(self).__name__} must define apply")
+
+    def __call__(self, sample: Sample) -> Sample:
+        drawn = self.draw(sample, stream(type(self).__name__))
+        changed = self.change(sample, drawn)
+        return changed.replace(history=(*sample.history, (self, drawn)))
+
+    def change(self, sample: Sample, drawn: dict[str, Any]) -> Sample:
+        """Hand ``apply`` the parts of the sample that this kind of transform may touch."""
+        raise NotImplementedError
+
+
+class SpatialTransform(Transform):
+    """Moves voxels: image and label map alike."""
+
+    def change(self, sample: Sample, drawn: dict[str, Any]) -> Sample:
+        label_map = None if sample.label_map is None else self.apply(sample.label_map, **drawn)
+        return sample.replace(image=self.apply(sample.image, **drawn), label_map=label_map)
+
+    def undo(self, volume: Grid, **drawn) -> Grid:
+        """Bring a volume (a prediction, say) from the grid after this transform back to the grid before it."""
+        raise NotImplementedError(f"{type(self).__name__} cannot be undone")
+
+
+class IntensityTransform(Transform):
+    """Changes values; is never handed a label map, so it cannot harm one."""
+
+    def change(self, sample: Sample, drawn: dict[str, Any]) -> Sample:
+        return sample.replace(image=self.apply(sample.image, **drawn))
+
+
+def undo(volume: Grid, sample: Sample) -> Grid:
+    """Walk a prediction made on ``sample`` back through its spatial transforms, newest first, to the scan's grid."""
+    for transform, drawn in reversed(sample.history):
+        if isinstance(transform, SpatialTransform):
+            volume = transform.undo(volume, **drawn)
+    return volume
+
+
+def probability(value: float) -> float:
+    """``value``, checked.
+
+    Raises:
+        ValueError: it lies outside 0..1.
+    """
+    if not 0 <= value <= 1:
+        raise ValueError(f"a chance lies between 0 and 1, got {value}")
+    return value

@@ -1,0 +1,320 @@
+"""Checkpoints: read without running code, written aside and renamed, and loaded with a report that can refuse.
+
+Importing this module also puts these rules behind mmengine's own loader, so that every road by which a config or a
+command can name a file (``load_from``, ``--resume``, ``init_cfg=dict(type='Pretrained')``, ``pretrained=``) is safe.
+"""
+
+import logging
+import os
+import pickle
+import re
+from collections import OrderedDict
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import safetensors.torch
+import torch
+from mmengine.logging import print_log
+from mmengine.registry import WEIGHT_INITIALIZERS
+from mmengine.runner.checkpoint import CheckpointLoader, get_torchvision_models
+from torch import Tensor, nn
+
+from vdt3d.utils.files import write_aside
+
+MIN_MATCHED = 0.9
+_WRAPPERS = ("module.", "_orig_mod.", "backbone.")  # what DDP, torch.compile and whole models put before a key
+
+
+class CheckpointError(ValueError):
+    """A checkpoint cannot be read, or does not fit what it is loaded into."""
+
+
+def read_checkpoint(path: str | Path, map_location: str | torch.device = "cpu") -> dict:
+    """The content of a checkpoint file; nothing in it is executed.
+
+    Args:
+        path: a safetensors file or anything ``torch.save`` wrote.
+
+    Raises:
+        FileNotFoundError: no such file.
+        CheckpointError: the file is empty, cut short, no checkpoint, or holds objects whose loading could run code.
+    """
+    path = Path(path).expanduser()
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: there is no such checkpoint file")
+    if path.suffix == ".safetensors":
+        try:
+            return safetensors.torch.load_file(path, device=str(map_location))
+        except safetensors.SafetensorError as error:
+            raise CheckpointError(f"{path}: not a whole safetensors file ({error}); fetch or save it again") from error
+    try:
+        content = torch.load(path, map_location=map_location, weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise CheckpointError(_why_unreadable(path, error)) from error
+    except Exception as error:  # whatever the bytes of a broken file make the parser stumble over
+        raise CheckpointError(f"{path}: not a whole checkpoint ({error}); fetch or save it again") from error
+    if not isinstance(content, Mapping):
+        raise CheckpointError(f"{path}: holds a {type(content).__name__}, not a dictionary of tensors")
+    return dict(content)
+
+
+def _why_unreadable(path: Path, error: Exception) -> str:
+    head = path.read_bytes()[:512].lstrip().lower()
+    if head.startswith((b"<!doctype", b"<html")):
+        return f"{path}: is a web page, not a checkpoint; the download failed, fetch it again"
+    unsafe = re.search(r"(?:GLOBAL|global)\s+`?([\w.]+)", str(error))
+    if unsafe is None:
+        return f"{path}: is no checkpoint that can be read safely ({str(error).splitlines()[0]})"
+    return (
+        f"{path}: refused, because it holds '{unsafe.group(1)}', an object whose loading can run code; only tensors "
+        "and plain containers are loaded. If you trust its source, save its state_dict alone with the program that "
+        "made it"
+    )
+
+
+def write_checkpoint(content: dict, path: str | Path) -> None:
+    """Save plain containers and tensors to ``path``; the old file stays until the new one is whole.
+
+    Raises:
+        CheckpointError: the content holds an object that ``read_checkpoint`` would refuse.
+        OSError: the disk is full; what stood at ``path`` before is untouched.
+    """
+    path = Path(path)
+    _require_plain(content, path.name)
+
+    def save(aside: Path) -> None:
+        # A Python file object turns a full disk into an OSError; torch's own writer would abort with less to say.
+        with aside.open("wb") as file:
+            torch.save(content, file)
+            file.flush()
+            os.fsync(file.fileno())
+
+    try:
+        write_aside(path, save)
+    except OSError as error:
+        reason = f"{error.strerror}; this checkpoint was not written, earlier ones are whole"
+        raise OSError(error.errno, reason, str(path)) from error
+
+
+def plain(value: object) -> object:
+    """NumPy values, tuples and the like as what a safe checkpoint may hold."""
+    if isinstance(value, Mapping):
+        return {key: plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple | set):
+        return [plain(item) for item in value]
+    if isinstance(value, np.ndarray | np.generic):
+        return value.tolist()
+    return value
+
+
+def _require_plain(content: object, where: str) -> None:
+    # Exact types: safe loading refuses even a subclass of str.
+    if type(content) in (dict, OrderedDict):
+        for key, value in content.items():
+            _require_plain(key, f"a key of {where}")
+            _require_plain(value, f"{where}[{key!r}]")
+    elif type(content) in (list, tuple):
+        for index, value in enumerate(content):
+            _require_plain(value, f"{where}[{index}]")
+    elif not isinstance(content, Tensor) and type(content) not in (str, int, float, bool, type(None)):
+        kind = type(content).__name__
+        raise CheckpointError(f"{where} is a {kind}; a checkpoint holds tensors and plain values only")
+
+
+@dataclass(frozen=True)
+class LoadReport:
+    """What became of every key of a load.
+
+    Args:
+        source: the file.
+        used: target keys filled from the file.
+        changed: target keys filled from a file key of another name, as (file key, target key).
+        left: file keys nothing was done with (no such target, or another shape).
+        missing: target keys the file did not fill.
+        part: the top-level parts of the target that the file speaks of, heads excluded (empty: a bare network).
+        matched: share of that part's tensors that were filled.
+    """
+
+    source: str
+    used: tuple[str, ...]
+    changed: tuple[tuple[str, str], ...]
+    left: tuple[str, ...]
+    missing: tuple[str, ...]
+    part: tuple[str, ...]
+    matched: float
+
+    def __str__(self) -> str:
+        total = len(self.used) + len(self.missing)
+        lines = [f"{self.source}: {len(self.used)} of {total} tensors filled"]
+        if self.changed:
+            lines.append(f"  {len(self.changed)} under another name, e.g. {' -> '.join(self.changed[0])}")
+        for title, keys in (("missing in the file", self.missing), ("left over in the file", self.left)):
+            if keys:
+                shown = ", ".join(keys[:4]) + (", ..." if len(keys) > 4 else "")
+                lines.append(f"  {len(keys)} {title}: {shown}")
+        return "\n".join(lines)
+
+
+def state_dict_of(checkpoint: Mapping, source: str = "checkpoint") -> dict[str, Tensor]:
+    """The tensors of a checkpoint, whether bare or inside ``state_dict``.
+
+    Raises:
+        CheckpointError: there is no dictionary of tensors in it.
+    """
+    state = checkpoint.get("state_dict", checkpoint)
+    entries = state.items() if isinstance(state, Mapping) else ()
+    tensors = {key: value for key, value in entries if isinstance(value, Tensor)}
+    if not tensors:
+        raise CheckpointError(f"{source}: holds no tensors, neither bare nor inside 'state_dict'")
+    return tensors
+
+
+def load_weights(
+    target: nn.Module,
+    source: str | Path | Mapping[str, Tensor],
+    *,
+    min_matched: float = MIN_MATCHED,
+    heads: bool = False,
+    name: str | None = None,
+) -> LoadReport:
+    """Fill ``target`` from a file or a state dict and report every key.
+
+    Prefixes (``module.``, ``backbone.``, both) are stripped or added as fits best. The part that must match is what the
+    file speaks of: of a model with children ``backbone``, ``neck`` and ``head``, a backbone file is asked for the
+    backbone.
+
+    Args:
+        min_matched: least share of that part's tensors that must be filled.
+        heads: whether heads must match as well (testing, resuming) or may differ (fine-tuning).
+
+    Raises:
+        CheckpointError: fewer match; the target is left as it was.
+    """
+    name = name or (str(source) if isinstance(source, str | Path) else "the given state dict")
+    if not isinstance(source, Mapping):
+        source = read_any(str(source))
+    given, wanted = state_dict_of(source, name), target.state_dict()
+    candidates = _renamings(given, wanted)
+    renamed = max(candidates, key=lambda names: sum(_fits(given, wanted, *pair) for pair in names.items()))
+    pairs = {new: old for old, new in renamed.items() if _fits(given, wanted, old, new)}
+
+    part, asked = _asked(wanted, renamed.values(), heads)
+    matched = sum(key in pairs for key in asked) / max(len(asked), 1)
+    report = LoadReport(
+        source=name,
+        used=tuple(key for key in wanted if key in pairs),
+        changed=tuple((old, new) for new, old in pairs.items() if old != new),
+        left=tuple(old for old in given if old not in set(pairs.values())),
+        missing=tuple(key for key in wanted if key not in pairs),
+        part=part,
+        matched=matched,
+    )
+    if not pairs or matched < min_matched:
+        raise CheckpointError(_refusal(report, given, wanted, renamed, min_matched))
+    target.load_state_dict({**wanted, **{new: given[old] for new, old in pairs.items()}})
+    return report
+
+
+def _fits(given: Mapping[str, Tensor], wanted: Mapping[str, Tensor], old: str, new: str) -> bool:
+    return new in wanted and wanted[new].shape == given[old].shape
+
+
+def _renamings(given: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> list[dict[str, str]]:
+    """The ways to read the file's keys: as they are, with wrappers stripped one by one, with ``backbone.`` added."""
+    renamings = [{key: key for key in given}]
+    while any(key.startswith(_WRAPPERS) for key in renamings[-1].values()):
+        last = renamings[-1]
+        renamings.append({old: re.sub(r"^(module|_orig_mod|backbone)\.", "", new) for old, new in last.items()})
+    if any(key.startswith("backbone.") for key in wanted):
+        renamings += [{old: f"backbone.{new}" for old, new in names.items()} for names in list(renamings)]
+    # Two file keys must not fall on one target key.
+    return [names for names in renamings if len(set(names.values())) == len(names)]
+
+
+def _asked(wanted: Mapping[str, Tensor], found: object, heads: bool) -> tuple[tuple[str, ...], list[str]]:
+    """The parts of the target that the file speaks of, and the keys it must fill."""
+    found = set(found)
+    counts = any(key.endswith("num_batches_tracked") for key in found)  # files of before 2018 hold none of these
+    keys = [key for key in wanted if counts or not key.endswith("num_batches_tracked")]
+    if heads:
+        return (), keys
+    keys = [key for key in keys if "head" not in key.partition(".")[0] and not key.startswith("fc.")]
+    if not any(key.startswith("backbone.") for key in keys):
+        return (), keys
+    part = tuple(sorted({key.partition(".")[0] for key in keys if key in found}))
+    return part, [key for key in keys if key.partition(".")[0] in part]
+
+
+def _refusal(report: LoadReport, given: Mapping, wanted: Mapping, renamed: Mapping, least: float) -> str:
+    shapes = [
+        f"{new}: file {tuple(given[old].shape)}, model {tuple(wanted[new].shape)}"
+        for old, new in renamed.items()
+        if new in wanted and given[old].shape != wanted[new].shape
+    ]
+    why = f"\n  other shapes: {'; '.join(shapes[:3])}" if shapes else ""
+    part = f" of {', '.join(report.part)}" if report.part else ""
+    return (
+        f"{report}{why}\n  only {report.matched:.0%} of the tensors{part} match and {least:.0%} are asked for, so "
+        "nothing was loaded. Is it the right file for this architecture (depth, channels, norm)? If it is meant to "
+        "fill a part only, lower min_matched"
+    )
+
+
+# ---- mmengine's roads ------------------------------------------------------------------------------------------------
+
+
+def read_any(name: str, map_location: str | torch.device | None = "cpu") -> dict:
+    """Read a checkpoint by path, ``http(s)://`` address or ``torchvision://`` name.
+
+    Downloads are kept in torch's cache folder, written aside, and checked when the file name ends in ``-<hash>``.
+
+    Raises:
+        CheckpointError: another scheme, or an unsafe or broken file.
+    """
+    scheme, divider, rest = name.partition("://")
+    if not divider:
+        return read_checkpoint(name, map_location or "cpu")
+    if scheme in ("torchvision", "modelzoo"):
+        name, scheme = get_torchvision_models()[rest], "https"
+    if scheme not in ("http", "https"):
+        raise CheckpointError(f"{name}: '{scheme}://' is not supported; give a path, http(s):// or torchvision://")
+    folder = Path(torch.hub.get_dir()) / "checkpoints"
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / name.rpartition("/")[2]
+    if not path.exists():
+        digest = re.search(r"-([0-9a-f]{8,64})\.", path.name)
+        try:
+            torch.hub.download_url_to_file(name, str(path), digest and digest.group(1), progress=False)
+        except (OSError, RuntimeError) as error:
+            raise CheckpointError(f"{name}: not fetched ({error}); check the address, or fetch it by hand") from error
+    return read_checkpoint(path, map_location or "cpu")
+
+
+for _scheme in list(CheckpointLoader._schemes):  # every one, so that no road is left to unpickle freely
+    CheckpointLoader.register_scheme(_scheme, loader=read_any, force=True)
+
+
+@WEIGHT_INITIALIZERS.register_module(name="Pretrained", force=True)
+class Pretrained:
+    """``init_cfg=dict(type='Pretrained', checkpoint=...)``: fill a module from a file, or refuse.
+
+    Args:
+        checkpoint: path, address or name, as in ``read_any``.
+        min_matched: least share of the module's tensors (heads excluded) that the file must fill.
+        prefix: read only the file's keys below this prefix.
+    """
+
+    def __init__(self, checkpoint: str, min_matched: float = MIN_MATCHED, prefix: str | None = None):
+        self.checkpoint, self.min_matched, self.prefix = checkpoint, min_matched, prefix
+
+    def __call__(self, module: nn.Module) -> None:
+        state = state_dict_of(read_any(self.checkpoint), self.checkpoint)
+        if self.prefix:
+            start = self.prefix.rstrip(".") + "."
+            state = {key.removeprefix(start): value for key, value in state.items() if key.startswith(start)}
+            if not state:
+                raise CheckpointError(f"{self.checkpoint}: no key begins with '{start}'")
+        report = load_weights(module, state, min_matched=self.min_matched, name=self.checkpoint)
+        print_log(f"Pretrained weights\n{report}", logger="current", level=logging.INFO)

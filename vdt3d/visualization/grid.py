@@ -1,0 +1,105 @@
+"""Rows of pictures on a figure of exact size (no pyplot, so no global state), the palette, and saving."""
+
+import textwrap
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch, Rectangle
+from matplotlib.patheffects import withStroke
+
+from vdt3d.utils.files import write_aside
+
+# Okabe and Ito 2008: told apart by every kind of colour vision. Black is left out, it would vanish in a scan.
+PALETTE = ("#E69F00", "#56B4E9", "#009E73", "#F0E442", "#0072B2", "#D55E00", "#CC79A7")
+WARNING = "#D55E00"
+
+# Inches.
+CELL, GAP, MARGIN, SIDE, HEAD, FOOT, LINE = 1.5, 0.06, 0.12, 1.75, 0.28, 0.28, 0.16
+
+
+@dataclass(frozen=True)
+class Row:
+    """Pictures side by side.
+
+    Args:
+        pictures: each (H, W, 3) in 0..1.
+        aspect: height of a pixel over its width.
+        captions: a word in each picture's corner.
+        text: what is written to the left of the row.
+        warning: a short word below the text; the row is framed, too, so that it stands out without its colour.
+    """
+
+    pictures: Sequence[np.ndarray]
+    aspect: float = 1.0
+    captions: Sequence[str] = ()
+    text: str = ""
+    warning: str = ""
+
+    @property
+    def height(self) -> float:
+        """Inches, for pictures that are ``CELL`` wide and text that fits."""
+        rows, columns = self.pictures[0].shape[:2]
+        return max(CELL * self.aspect * rows / columns, LINE * (len(self.lines) + 1))
+
+    @property
+    def lines(self) -> list[str]:
+        """What stands beside the row, broken to the width there is."""
+        lines = [*self.text.splitlines(), self.warning]
+        return [part for line in lines for part in textwrap.wrap(line, 27, subsequent_indent="  ")]
+
+
+def draw(rows: Sequence[Row], *, title: str = "", legend: Mapping[str, str] | None = None) -> Figure:
+    """The rows below each other.
+
+    Args:
+        legend: name to colour.
+    """
+    left = MARGIN + (SIDE if any(row.text for row in rows) else 0)
+    width = max(left + max(len(row.pictures) for row in rows) * (CELL + GAP) - GAP + MARGIN, 3.5)
+    top = MARGIN + (HEAD if title else 0)
+    bottom = MARGIN + (FOOT if legend else 0)
+    height = top + sum(row.height + GAP for row in rows) - GAP + bottom
+    figure = Figure(figsize=(width, height), facecolor="white")
+    inches = figure.dpi_scale_trans
+    if title:
+        figure.text(MARGIN, height - MARGIN, title, fontsize=11, weight="bold", va="top", transform=inches)
+    if legend:
+        handles = [Patch(color=colour, label=name) for name, colour in legend.items()]
+        figure.legend(handles=handles, loc="lower left", ncols=len(handles), fontsize=8, frameon=False)
+
+    y = height - top
+    for row in rows:
+        y -= row.height
+        for column, picture in enumerate(row.pictures):
+            x = left + column * (CELL + GAP)
+            axes = figure.add_axes((x / width, y / height, CELL / width, row.height / height))
+            axes.imshow(picture, aspect=row.aspect, vmin=0, vmax=1)
+            axes.axis("off")
+            if row.captions:
+                _write_caption(axes, row.captions[column])
+        for number, line in enumerate(row.lines):
+            look = {"color": WARNING, "weight": "bold"} if line == row.warning else {}
+            line_y = y + row.height - number * LINE
+            figure.text(MARGIN, line_y, line, fontsize=8, va="top", transform=inches, **look)
+        if row.warning:
+            wide = len(row.pictures) * (CELL + GAP) - GAP
+            box = Rectangle((left, y), wide, row.height, transform=inches, fill=False, ec=WARNING, lw=2.5, zorder=5)
+            figure.add_artist(box)
+        y -= GAP
+    return figure
+
+
+def _write_caption(axes: Axes, caption: str) -> None:
+    outline = [withStroke(linewidth=1.5, foreground="black")]
+    axes.text(0.04, 0.96, caption, color="white", fontsize=7, va="top", transform=axes.transAxes, path_effects=outline)
+
+
+def save(figure: Figure, path: str | Path, dpi: int = 200) -> None:
+    """Write the figure in the format of the path's suffix; folders are made where they are missing."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_aside(path, lambda aside: figure.savefig(aside, format=path.suffix.removeprefix(".") or "png", dpi=dpi))

@@ -1,0 +1,164 @@
+"""Slice sheets: volumes as rows of slices, labels and heat painted on. Arrays (C, D, H, W), spacing (z, y, x), mm."""
+
+from collections.abc import Sequence
+
+import nibabel as nib
+import numpy as np
+from matplotlib import colormaps
+from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure
+from scipy.ndimage import generate_binary_structure, maximum_filter, minimum_filter
+
+from vdt3d.structures import LabelMap, Volume
+from vdt3d.visualization.grid import PALETTE, Row, draw
+
+PLANES = {"axial": 0, "coronal": 1, "sagittal": 2}  # the axis of (D, H, W) each plane is cut across
+
+
+def volume_sheet(
+    volume: Volume,
+    label_map: LabelMap | None = None,
+    heat: Volume | None = None,
+    *,
+    classes: Sequence[str] = (),
+    title: str = "",
+    **options,
+) -> Figure:
+    """A scan as a radiologist hangs it: the patient's right on the left, front or head up, true to scale.
+
+    Args:
+        heat: values in 0..1 on the volume's grid (where a model looked).
+        classes: names of the labels 1, 2, ... for the legend.
+        options: planes, slices and window of ``slice_rows``.
+
+    Raises:
+        ValueError: an unknown plane, or an overlay of another shape than the volume's.
+    """
+    volume = _towards_viewer(volume)
+    labels, heat = (None if layer is None else _towards_viewer(layer).array[0] for layer in (label_map, heat))
+    rows = slice_rows(volume.array, volume.spacing, labels=labels, heat=heat, **options)
+    legend = {name: PALETTE[index % len(PALETTE)] for index, name in enumerate(classes)}
+    return draw(rows, title=title, legend=legend)
+
+
+def input_sheet(inputs: Sequence[np.ndarray], texts: Sequence[str] = (), *, slices: int = 6, title: str = "") -> Figure:
+    """What a model is really fed, one row per sample and channel, in the order of the array's own axes.
+
+    A photograph whose colours have become slices (1, 3, H, W) is shown in those colours first.
+
+    Args:
+        inputs: each (C, D, H, W), array or tensor on the CPU.
+        texts: what is written beside each sample.
+    """
+    rows = []
+    for array, text in zip(inputs, texts or [""] * len(inputs), strict=True):
+        photograph = tuple(array.shape[:2]) == (1, 3)
+        rows += slice_rows(np.asarray(array), slices=slices, text=text, colours=photograph)
+    return draw(rows, title=title)
+
+
+def slice_rows(
+    array: np.ndarray,
+    spacing: Sequence[float] = (1.0, 1.0, 1.0),
+    *,
+    labels: np.ndarray | None = None,
+    heat: np.ndarray | None = None,
+    planes: Sequence[str] = ("axial",),
+    slices: int = 8,
+    window: tuple[float, float] | None = None,
+    colours: bool = False,
+    text: str = "",
+    warning: str = "",
+) -> list[Row]:
+    """Rows of evenly spaced slices: one for every channel and plane, cut along the array's own axes.
+
+    Args:
+        array: (C, D, H, W).
+        labels: (D, H, W) integers; 0 is left clear.
+        heat: (D, H, W) in 0..1.
+        planes: of "axial", "coronal", "sagittal".
+        slices: at most so many in a row.
+        window: values shown black and white. Default: the 0.5th and 99.5th percentile.
+        colours: put the three slices, read as red, green and blue, before them.
+        text, warning: what is written beside each row.
+
+    Raises:
+        ValueError: a wrong shape or an unknown plane.
+    """
+    overlays = {name: layer for name, layer in (("labels", labels), ("heat", heat)) if layer is not None}
+    _check(array, overlays, planes)
+    rows = []
+    for channel in to_grey(array, window):
+        for plane in planes:
+            axis = PLANES[plane]
+            indices = _chosen_slices(channel, axis, slices)
+            pictures = [
+                paint(_cut(channel, plane, i), **{name: _cut(layer, plane, i) for name, layer in overlays.items()})
+                for i in indices
+            ]
+            captions = [str(i + 1) for i in indices]
+            if colours:
+                pictures, captions = [np.moveaxis(channel, 0, -1), *pictures], ["as colours", *captions]
+            down, across = (step for other, step in enumerate(spacing) if other != axis)
+            rows.append(Row(pictures, down / across, captions, text, warning))
+    return rows
+
+
+def paint(grey: np.ndarray, labels: np.ndarray | None = None, heat: np.ndarray | None = None) -> np.ndarray:
+    """A grey picture (H, W) in 0..1 with heat laid over it and labels tinted and outlined: (H, W, 3)."""
+    picture = np.repeat(grey[..., None], 3, axis=-1)
+    if heat is not None:
+        picture = _blend(picture, colormaps["inferno"](heat)[..., :3], 0.6 * heat)
+    if labels is not None:
+        cross = generate_binary_structure(2, 1)
+        edge = maximum_filter(labels, footprint=cross) != minimum_filter(labels, footprint=cross)
+        palette = np.array([to_rgb(colour) for colour in PALETTE])
+        picture = _blend(picture, palette[(labels - 1) % len(PALETTE)], (labels > 0) * np.where(edge, 1.0, 0.25))
+    return picture
+
+
+def to_grey(array: np.ndarray, window: tuple[float, float] | None = None) -> np.ndarray:
+    """Values as 0 (black) to 1 (white) between the two ends of the window; a constant array is black."""
+    low, high = window or np.percentile(array, (0.5, 99.5))
+    if low == high:  # nearly all voxels are equal, as in a mask
+        low, high = array.min(), array.max()
+    return ((array.astype(float) - low) / max(high - low, np.finfo(float).tiny)).clip(0, 1)
+
+
+def _chosen_slices(grey: np.ndarray, axis: int, wanted: int) -> list[int]:
+    """All slices, or the middles of ``wanted`` equal parts of the stretch in which there is something to see."""
+    if grey.shape[axis] <= wanted:
+        return list(range(grey.shape[axis]))
+    brightness = grey.mean(tuple(other for other in range(3) if other != axis))
+    seen = np.flatnonzero(brightness >= 0.1 * brightness.max())
+    first, count = seen[0], seen[-1] + 1 - seen[0]
+    return sorted({int(first + (part + 0.5) * count / wanted) for part in range(wanted)})
+
+
+def _towards_viewer(volume: Volume) -> Volume:
+    """Turn and flip the axes so that D runs to superior, H to posterior and W to the patient's left."""
+    turn = nib.orientations.ornt_transform(
+        nib.orientations.io_orientation(volume.affine), nib.orientations.axcodes2ornt("SPL")
+    )
+    array = np.stack([nib.orientations.apply_orientation(channel, turn) for channel in volume.array])
+    return volume.replace(array=array, affine=volume.affine @ nib.orientations.inv_ornt_aff(turn, volume.shape))
+
+
+def _cut(array: np.ndarray, plane: str, index: int) -> np.ndarray:
+    picture = array.take(index, axis=PLANES[plane])
+    return picture if plane == "axial" else picture[::-1]  # D grows towards the head, which is drawn on top
+
+
+def _blend(below: np.ndarray, above: np.ndarray, alpha: np.ndarray) -> np.ndarray:
+    return below + alpha[..., None] * (above - below)
+
+
+def _check(array: np.ndarray, overlays: dict[str, np.ndarray], planes: Sequence[str]) -> None:
+    if array.ndim != 4:
+        raise ValueError(f"a slice sheet wants an array (C, D, H, W), got shape {array.shape}")
+    for name, layer in overlays.items():
+        if layer.shape != array.shape[1:]:
+            raise ValueError(f"{name} of shape {layer.shape} do not lie on a volume of shape {array.shape[1:]}")
+    unknown = set(planes) - set(PLANES)
+    if unknown:
+        raise ValueError(f"unknown plane {', '.join(sorted(unknown))}; known are {', '.join(PLANES)}")
