@@ -12,8 +12,8 @@ import pytest
 import tiny
 import torch
 
-from vdt3d.engine import Runner, checkpoint_hook, runner
-from vdt3d.engine.distributed import _read_slurm, init_distributed
+from vdt3d.engine import Preempted, Runner, checkpoint_hook, runner
+from vdt3d.engine.distributed import _read_slurm, distributed_left_after, init_distributed
 
 ROOT = Path(__file__).parents[1]
 # Each of two processes draws dropout of its own, keeps running statistics of its own and accumulates over three steps.
@@ -117,6 +117,23 @@ def test_seven_cases_on_two_processes_score_as_on_one(tmp_path):
     assert [outcome.code for outcome in (one, *two)] == [0, 0, 0]
     assert one.result["tp"] + one.result["fp"] + one.result["tn"] + one.result["fn"] == 7
     assert two[0].result == one.result
+
+
+def is_left(end: str) -> bool:
+    """Whether the process group is gone after a block that ends so."""
+    init_distributed("pytorch", timeout_s=60)
+    try:
+        with distributed_left_after():
+            if end != "done":
+                raise {"preempted": Preempted, "failed": KeyError}[end]
+    except (Preempted, KeyError):
+        pass
+    return not torch.distributed.is_initialized()
+
+
+@pytest.mark.parametrize(("end", "left"), [("done", True), ("preempted", True), ("failed", False)])
+def test_the_process_group_is_left_in_order_and_never_waited_for_after_an_error(end, left):
+    assert [outcome.result for outcome in processes.ranks(is_left, (end,), free_port())] == [left, left]
 
 
 def test_two_nodes_of_torchrun_train_together(shared, tmp_path):

@@ -19,13 +19,14 @@ def run(args: Namespace) -> None:
     from mmengine.dist import is_main_process
     from rich.console import Console
 
-    from vdt3d.engine import Runner
+    from vdt3d.engine import Runner, distributed_left_after
     from vdt3d.utils.files import write_aside
 
     config.load_from, config.resume = args.checkpoint, False
-    scores = Runner.from_cfg(config).test()
-    if not is_main_process():
-        return
+    with distributed_left_after():
+        scores = Runner.from_cfg(config).test()
+        if not is_main_process():
+            return
     Console(highlight=False).print(table(scores))
     if args.out is not None:
         args.out.parent.mkdir(parents=True, exist_ok=True)

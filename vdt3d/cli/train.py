@@ -23,7 +23,7 @@ def run(args: Namespace) -> None:
     if args.resume not in (None, "auto") and not Path(args.resume).is_file():
         raise FileNotFoundError(f"--resume {args.resume}: there is no such checkpoint")
     config = load_run_config(args)
-    from vdt3d.engine import Runner
+    from vdt3d.engine import Runner, distributed_left_after
 
     if args.resume is not None:
         config.resume = True if args.resume == "auto" else args.resume
@@ -33,4 +33,5 @@ def run(args: Namespace) -> None:
         if "auto_scale_lr" not in config:
             raise ValueError(f"--auto-scale-lr: {args.config} says no auto_scale_lr = dict(base_batch_size=...)")
         config.auto_scale_lr.enable = True
-    Runner.from_cfg(config).train()
+    with distributed_left_after():
+        Runner.from_cfg(config).train()

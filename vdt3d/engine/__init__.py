@@ -3,6 +3,7 @@
 from vdt3d.engine.amp import AmpOptimWrapper
 from vdt3d.engine.checkpoint_hook import CheckpointHook, Preempted, PreemptionHook, ScoresHook
 from vdt3d.engine.data import BalancedSampler, DefaultSampler, KeyedDataset
+from vdt3d.engine.distributed import distributed_left_after
 from vdt3d.engine.loops import EpochBasedTrainLoop, IterBasedTrainLoop, ValLoop
 from vdt3d.engine.progress import ProgressHook
 from vdt3d.engine.runner import Runner
@@ -21,4 +22,5 @@ __all__ = [
     "Runner",
     "ScoresHook",
     "ValLoop",
+    "distributed_left_after",
 ]

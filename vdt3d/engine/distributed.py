@@ -1,7 +1,10 @@
 """Joining the process group on the device at hand: NCCL on GPUs, gloo on CPUs, under torchrun or Slurm."""
 
+import gc
 import os
 import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 
 import torch
@@ -37,6 +40,27 @@ def init_distributed(launcher: str, timeout_s: float) -> None:
             raise ValueError(f"process {local_rank} of this node has no GPU of its own: there are {gpus}; start {gpus}")
         torch.cuda.set_device(local_rank)
     torch.distributed.init_process_group("nccl" if on_gpu else "gloo", timeout=timedelta(seconds=timeout_s))
+
+
+@contextmanager
+def distributed_left_after() -> Iterator[None]:
+    """Leave the process group once the block is done, or was asked to stop in order (SystemExit).
+
+    Left to the interpreter's end, a thread of gloo's that still lets go of a tensor then aborts the process now and
+    then. After an error the group is not left: its collectives may still wait for processes that will not come.
+    """
+    try:
+        yield
+    except SystemExit:
+        _leave()
+        raise
+    _leave()
+
+
+def _leave() -> None:
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
+        gc.collect()  # the group's threads end with the last model that refers to it, which may be part of a cycle
 
 
 def _read_slurm() -> None:
