@@ -1,7 +1,8 @@
 """The registries: names in a config become classes, and a misspelt name is answered with its nearest neighbours.
 
-An unscoped name is looked up in vdt3d, then in mmengine, then in mmpretrain, whose parts serve volumes where they are
-free of dimensions (losses, heads, pooling). A name with a scope (``mmpretrain.ResNet``) is looked up there only.
+An unscoped name is looked up in vdt3d (medseg's parts included), then in mmengine, then in mmpretrain and mmseg, whose
+parts serve volumes where they are free of dimensions (losses, heads, pooling). A name with a scope
+(``mmpretrain.ResNet``) is looked up there only.
 """
 
 import difflib
@@ -13,7 +14,7 @@ from pathlib import Path
 from mmengine import registry as root
 from mmengine.registry import Registry as MMRegistry
 
-SIBLINGS = ("mmpretrain",)
+SIBLINGS = ("mmpretrain", "mmseg")
 
 
 class UnknownTypeError(KeyError):
@@ -46,7 +47,7 @@ class Registry(MMRegistry):
             return False
 
     def known(self) -> dict[str, type]:
-        """Every name this registry answers to, nearest scope first: vdt3d, mmengine, mmpretrain."""
+        """Every name this registry answers to, nearest scope first: vdt3d, mmengine, mmpretrain, mmseg."""
         self.import_from_location()
         names: dict[str, type] = {}
         for registry in (self, self.parent, *self._siblings()):
@@ -87,21 +88,23 @@ def where(part: object) -> str:
 
 
 def _child(name: str, parent: MMRegistry, *locations: str) -> Registry:
-    return Registry(name, parent=parent, scope="vdt3d", locations=[f"vdt3d.{place}" for place in locations])
+    return Registry(name, parent=parent, scope="vdt3d", locations=list(locations))
 
 
-DATASETS = _child("dataset", root.DATASETS, "datasets")
-DATA_SAMPLERS = _child("data sampler", root.DATA_SAMPLERS, "engine")
-TRANSFORMS = _child("transform", root.TRANSFORMS, "transforms")
-MODELS = _child("model", root.MODELS, "models")
-METRICS = _child("metric", root.METRICS, "evaluation")
-HOOKS = _child("hook", root.HOOKS, "engine")
-LOOPS = _child("loop", root.LOOPS, "engine")
-RUNNERS = _child("runner", root.RUNNERS, "engine")
-OPTIM_WRAPPERS = _child("optimizer wrapper", root.OPTIM_WRAPPERS, "engine")
-PARAM_SCHEDULERS = _child("parameter scheduler", root.PARAM_SCHEDULERS, "engine")
-VISUALIZERS = _child("visualizer", root.VISUALIZERS, "engine")
-VISBACKENDS = _child("visualizer backend", root.VISBACKENDS, "engine")
+# Where each kind of part lives: named, not imported, for nothing of vdt3d may import medseg.
+DATASETS = _child("dataset", root.DATASETS, "vdt3d.datasets", "medseg.datasets")
+DATA_SAMPLERS = _child("data sampler", root.DATA_SAMPLERS, "vdt3d.engine")
+TRANSFORMS = _child("transform", root.TRANSFORMS, "vdt3d.transforms")
+MODELS = _child("model", root.MODELS, "vdt3d.models", "medseg.models")
+METRICS = _child("metric", root.METRICS, "vdt3d.evaluation", "medseg.evaluation")
+HOOKS = _child("hook", root.HOOKS, "vdt3d.engine")
+LOOPS = _child("loop", root.LOOPS, "vdt3d.engine")
+RUNNERS = _child("runner", root.RUNNERS, "vdt3d.engine")
+OPTIM_WRAPPERS = _child("optimizer wrapper", root.OPTIM_WRAPPERS, "vdt3d.engine")
+PARAM_SCHEDULERS = _child("parameter scheduler", root.PARAM_SCHEDULERS, "vdt3d.engine")
+VISUALIZERS = _child("visualizer", root.VISUALIZERS, "vdt3d.engine")
+VISBACKENDS = _child("visualizer backend", root.VISBACKENDS, "vdt3d.engine")
+TASK_UTILS = _child("inferer", root.TASK_UTILS, "vdt3d.inference")
 
 # Nothing of ours lives in these yet; without them mmengine warns at every look-up under our scope.
 for _parent in (
@@ -114,7 +117,6 @@ for _parent in (
     root.OPTIMIZERS,
     root.RUNNER_CONSTRUCTORS,
     root.STRATEGIES,
-    root.TASK_UTILS,
     root.WEIGHT_INITIALIZERS,
 ):
     _child(_parent.name, _parent)

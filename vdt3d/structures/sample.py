@@ -3,6 +3,8 @@
 from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
+import numpy as np
+
 from vdt3d.structures.volume import LabelMap, Volume
 
 
@@ -14,6 +16,10 @@ class Sample:
         image: what the network is fed.
         label_map: the truth per voxel, on the image's grid.
         target: the truth per case (class index).
+        reference: the truth on the scan's own grid, which no transform touches: whole scans are scored there.
+        foreground: voxels (n, 3) on the image's grid before any transform, by the label they bear; a choice of all.
+        statistics: of the whole case per channel, by name ("mean", "std", "percentile_00_5", ...), where the image is
+            read in part and cannot tell them.
         group: the patient (by a neutral id) where several cases share one; intervals resample whole groups.
         name: how messages, tables and pictures call the case (never a patient's name).
         history: the transforms applied so far with what they drew, oldest first; undoing walks it backwards.
@@ -25,6 +31,9 @@ class Sample:
     image: Volume
     label_map: LabelMap | None = None
     target: int | None = None
+    reference: LabelMap | None = None
+    foreground: dict[int, np.ndarray] | None = field(default=None, repr=False)
+    statistics: dict[str, tuple[float, ...]] | None = field(default=None, repr=False)
     group: str = ""
     name: str = ""
     history: tuple[tuple[Any, dict], ...] = field(default=(), repr=False)

@@ -1,0 +1,1 @@
+"""Data sets of scans with a label per voxel."""

@@ -1,0 +1,1 @@
+"""Segmentation networks, heads, losses and the segmentor that joins them."""
