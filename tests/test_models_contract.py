@@ -7,9 +7,14 @@ from vdt3d.registry import MODELS
 
 MODELS.import_from_location()
 BACKBONES = sorted(
-    name for name, part in MODELS.module_dict.items() if part.__module__.startswith("vdt3d.models.backbones.")
+    name
+    for name, part in MODELS.module_dict.items()
+    if ".models.backbones." in part.__module__  # vdt3d's and medseg's
 )
-SMALL = {"ResNet3D": {"depth": 10, "base_channels": 4, "out_indices": (0, 1, 2, 3), "unet_features": True}}
+SMALL = {
+    "ResNet3D": {"depth": 10, "base_channels": 4, "out_indices": (0, 1, 2, 3), "unet_features": True},
+    "UNet3D": {"base_channels": 2},
+}
 
 
 @pytest.fixture(params=BACKBONES)
@@ -19,7 +24,7 @@ def backbone(request) -> torch.nn.Module:
 
 
 def test_the_search_finds_the_backbones():
-    assert "ResNet3D" in BACKBONES
+    assert {"ResNet3D", "UNet3D"} <= set(BACKBONES)
 
 
 @pytest.mark.parametrize("size", [(3, 64, 64), (5, 33, 47)])

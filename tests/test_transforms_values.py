@@ -8,12 +8,18 @@ from vdt3d.registry import TRANSFORMS
 from vdt3d.structures import LabelMap, Sample, Volume, affine_from_spacing
 from vdt3d.transforms import (
     CenterCrop3D,
+    ClipNormalize3D,
     Normalize3D,
     PackVolume,
     Pad3D,
+    Percentile3D,
+    RandomBlur3D,
+    RandomContrast3D,
     RandomFlip3D,
     RandomFlipOneAxis3D,
+    RandomGamma3D,
     RandomGaussianNoise,
+    RandomLowResolution3D,
     RandomRotate90,
     RandomScaleShift,
     RandomShiftCrop3D,
@@ -136,6 +142,80 @@ def test_z_scores():
 
 def test_scale_and_shift():
     assert values(RandomScaleShift(scale=(2, 2), shift=(1, 1))(Sample(line(0, 3)))) == [1, 7]
+
+
+def test_each_channel_is_scaled_and_shifted_by_itself():
+    image = Volume(np.ones((2, 1, 1, 1), np.float32))
+    first, second = values(RandomScaleShift(shift=(0, 0))(Sample(image)))
+    assert first != second
+    assert {0.9 <= first <= 1.1, 0.9 <= second <= 1.1} == {True}
+
+
+def test_contrast_stretches_around_the_mean():
+    sample = Sample(line(0, 2, 4))
+    assert values(RandomContrast3D((2, 2), keep_range=False, prob=1)(sample)) == [-2, 2, 6]
+    assert values(RandomContrast3D((2, 2), prob=1)(sample)) == [0, 2, 4]
+    assert values(RandomContrast3D((0.5, 0.5), prob=1)(sample)) == [1, 2, 3]
+
+
+@pytest.mark.parametrize(("invert", "bent"), [(0, [0, 1 / 16, 1]), (1, [0, 7 / 16, 1])])
+def test_gamma_bends_the_scale_and_keeps_mean_and_spread(invert, bent):
+    before = np.array([10, 15, 30])  # of the range 0..1: 0, 1/4, 1; its square, and one less the square of 3/4
+    after = np.array(values(RandomGamma3D((2, 2), invert_prob=invert, prob=1)(Sample(line(*before)))))
+    np.testing.assert_allclose((after - after[0]) / (after[2] - after[0]), bent, atol=1e-6)
+    np.testing.assert_allclose([after.mean(), after.std()], [before.mean(), before.std()], rtol=1e-6)
+    assert values(RandomGamma3D((2, 2), invert_prob=invert, prob=1)(Sample(line(7, 7)))) == [7, 7]
+
+
+def test_blurring_spreads_a_point_as_a_gaussian():
+    # exp(-2 k^2) for k = 0, 1, 2 is 1, 0.13534, 0.00034; the five taps sum to 1.27134.
+    blurred = values(RandomBlur3D((0.5, 0.5), prob=1)(Sample(line(0, 0, 1, 0, 0))))
+    assert blurred == pytest.approx([0.00026, 0.10645, 0.78657, 0.10645, 0.00026], abs=2e-5)
+    assert values(RandomBlur3D(prob=1)(Sample(line(3, 3, 3)))) == pytest.approx([3, 3, 3])
+
+
+def test_low_resolution_picks_voxels_and_interpolates_them_back():
+    coarsen = RandomLowResolution3D((0.5, 0.5), prob=1)
+    assert values(coarsen(Sample(line(0, 1, 2, 3)))) == [1, 1.5, 2.5, 3]  # 1 and 3 are picked
+    thick = line(0, 1, 2, 3).replace(affine=affine_from_spacing((1, 1, 3)))
+    assert values(coarsen(Sample(thick))) == [0, 1, 2, 3]
+
+
+def test_each_channel_is_coarsened_by_itself():
+    coarsen = RandomLowResolution3D((0.25, 1), prob=1)
+    image = Volume(np.broadcast_to(np.arange(20, dtype=np.float32), (2, 1, 1, 20)))
+    first, second = coarsen(Sample(image)).image.array
+    assert not np.array_equal(first, second)
+
+
+@pytest.mark.parametrize(
+    "transform",
+    [
+        RandomBlur3D(prob=0),
+        RandomContrast3D(prob=0),
+        RandomGamma3D(prob=0),
+        RandomGaussianNoise(1, prob=0),
+        RandomLowResolution3D(prob=0),
+        RandomScaleShift(prob=0),
+    ],
+)
+def test_what_has_no_chance_does_nothing(transform):
+    assert values(transform(Sample(line(1, 2, 4, 8)))) == [1, 2, 4, 8]
+
+
+def test_clipping_before_normalising():
+    transform = ClipNormalize3D(-100, 300, mean=100, std=50)
+    assert values(transform(Sample(line(-1000, 150, 3000, dtype=np.int16)))) == [-4, 1, 4]
+
+
+def test_percentiles_become_0_and_1():
+    # Of 0, 1, ..., 200 the percentiles 0.5 and 99.5 are 1 and 199.
+    scaled = values(Percentile3D()(Sample(line(*range(201)))))
+    assert [scaled[0], scaled[1], scaled[100], scaled[199], scaled[200]] == pytest.approx([0, 0, 0.5, 1, 1])
+    known = {"percentile_00_5": (0.0,), "percentile_99_5": (10.0,)}
+    assert values(Percentile3D()(Sample(line(5, 20), statistics=known))) == [0.5, 1]
+    assert values(Percentile3D(0, 100)(Sample(line(5, 20), statistics=known))) == [0, 1]
+    assert values(Percentile3D()(Sample(line(7, 7)))) == [0, 0]
 
 
 def test_noise_has_the_drawn_spread_and_is_fixed_by_the_draw():

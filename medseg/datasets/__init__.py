@@ -1,1 +1,22 @@
-"""Data sets of scans with a label per voxel."""
+"""Segmentation data sets: MSD's and nnU-Net's layouts, the published sets, LIDC crops, and phantoms."""
+
+from medseg.datasets.base import VolumeSegmentation
+from medseg.datasets.layouts import Case, Layout, read_layout
+from medseg.datasets.lidc import LIDCSegmentation
+from medseg.datasets.msd import MSD
+from medseg.datasets.phantoms import PhantomOrgans, write_organs_msd
+from medseg.datasets.published import ACDC, BTCV, LiTS
+
+__all__ = [
+    "ACDC",
+    "BTCV",
+    "MSD",
+    "Case",
+    "LIDCSegmentation",
+    "Layout",
+    "LiTS",
+    "PhantomOrgans",
+    "VolumeSegmentation",
+    "read_layout",
+    "write_organs_msd",
+]

@@ -1,1 +1,39 @@
 """Segmentation networks, heads, losses and the segmentor that joins them."""
+
+from medseg.models.backbones import UNet3D
+from medseg.models.heads import FCNHead3D, LIDCFCNHead, PseudoHead, VolumeHead
+from medseg.models.losses import (
+    CombineLoss,
+    ComboLoss,
+    CrossEntropyLoss3D,
+    DiceCELoss3D,
+    DiceLoss3D,
+    FocalLoss3D,
+    SumLoss3D,
+    TverskyLoss3D,
+    VolumeLoss,
+)
+from medseg.models.necks import UNetNeck
+from medseg.models.segmentors import VolumeSegmentor
+from medseg.models.targets import IGNORE, LabelScheme
+
+__all__ = [
+    "IGNORE",
+    "CombineLoss",
+    "ComboLoss",
+    "CrossEntropyLoss3D",
+    "DiceCELoss3D",
+    "DiceLoss3D",
+    "FCNHead3D",
+    "FocalLoss3D",
+    "LIDCFCNHead",
+    "LabelScheme",
+    "PseudoHead",
+    "SumLoss3D",
+    "TverskyLoss3D",
+    "UNet3D",
+    "UNetNeck",
+    "VolumeHead",
+    "VolumeLoss",
+    "VolumeSegmentor",
+]

@@ -48,8 +48,11 @@ def draw_inputs(config, split: str, number: int, out: Path) -> list[Path]:
         inputs, samples = batch["inputs"][:left], batch["data_samples"][:left]
         if inputs.ndim == 4:  # a network of pictures
             inputs = inputs.unsqueeze(1)
+        labels = [sample.gt_labels.cpu() if "gt_labels" in sample else None for sample in samples]
+        legend = classes[1:] if any(painted is not None for painted in labels) else ()
         sheets.append(out / f"{split}_{index + 1:02d}.png")
-        save(input_sheet(inputs.cpu(), [_caption(sample, classes) for sample in samples]), sheets[-1])
+        texts = [_caption(sample, classes) for sample in samples]
+        save(input_sheet(inputs.cpu(), texts, labels=labels, classes=legend), sheets[-1])
     return sheets
 
 

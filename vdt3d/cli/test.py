@@ -12,6 +12,9 @@ def add_arguments(parser: ArgumentParser) -> None:
     add_run_arguments(parser)
     parser.add_argument("checkpoint", help="weights: a path, http(s):// address or torchvision:// name")
     parser.add_argument("--out", type=Path, help="also write the scores to this json file")
+    parser.add_argument(
+        "--format-only", type=Path, metavar="FOLDER", help="write segmentations there as NIfTI, and score nothing"
+    )
 
 
 def run(args: Namespace) -> None:
@@ -23,10 +26,16 @@ def run(args: Namespace) -> None:
     from vdt3d.utils.files import write_aside
 
     config.load_from, config.resume = args.checkpoint, False
+    if args.format_only is not None:
+        config.test_evaluator = []
+        config.custom_hooks = [*config.get("custom_hooks", []), dict(type="PredictionsHook", out=str(args.format_only))]
     with distributed_left_after():
         scores = Runner.from_cfg(config).test()
         if not is_main_process():
             return
+    if args.format_only is not None:
+        Console(highlight=False).print(f"segmentations are in {args.format_only}", soft_wrap=True)
+        return
     Console(highlight=False).print(table(scores))
     if args.out is not None:
         args.out.parent.mkdir(parents=True, exist_ok=True)

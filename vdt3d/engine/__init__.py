@@ -5,6 +5,7 @@ from vdt3d.engine.checkpoint_hook import CheckpointHook, Preempted, PreemptionHo
 from vdt3d.engine.data import BalancedSampler, DefaultSampler, KeyedDataset
 from vdt3d.engine.distributed import distributed_left_after
 from vdt3d.engine.loops import EpochBasedTrainLoop, IterBasedTrainLoop, ValLoop
+from vdt3d.engine.predictions_hook import PredictionsHook
 from vdt3d.engine.progress import ProgressHook
 from vdt3d.engine.runner import Runner
 
@@ -16,6 +17,7 @@ __all__ = [
     "EpochBasedTrainLoop",
     "IterBasedTrainLoop",
     "KeyedDataset",
+    "PredictionsHook",
     "Preempted",
     "PreemptionHook",
     "ProgressHook",

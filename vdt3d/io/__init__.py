@@ -1,9 +1,22 @@
 """Files and volumes: every reader checks what it reads and refuses with file, finding and remedy."""
 
 from vdt3d.io.archives import extract
+from vdt3d.io.cache import LazyArray, list_cases, read_case, read_record, write_case
 from vdt3d.io.checks import ScanError
 from vdt3d.io.dicom import list_series
 from vdt3d.io.nifti import write_nifti
 from vdt3d.io.read import read_label_map, read_volume
 
-__all__ = ["ScanError", "extract", "list_series", "read_label_map", "read_volume", "write_nifti"]
+__all__ = [
+    "LazyArray",
+    "ScanError",
+    "extract",
+    "list_cases",
+    "list_series",
+    "read_case",
+    "read_label_map",
+    "read_record",
+    "read_volume",
+    "write_case",
+    "write_nifti",
+]

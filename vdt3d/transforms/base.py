@@ -1,5 +1,6 @@
 """Draw, apply, undo: chance is drawn once per sample, applied to image and label alike, and can be walked back."""
 
+from collections.abc import Sequence
 from typing import Any, TypeVar
 
 import numpy as np
@@ -43,10 +44,13 @@ class SpatialTransform(Transform):
 
 
 class IntensityTransform(Transform):
-    """Changes values; is never handed a label map, so it cannot harm one."""
+    """Changes values; is never handed a label map, so it cannot harm one.
+
+    The case's statistics, which are those of the values as read, are dropped.
+    """
 
     def change(self, sample: Sample, drawn: dict[str, Any]) -> Sample:
-        return sample.replace(image=self.apply(sample.image, **drawn))
+        return sample.replace(image=self.apply(sample.image, **drawn), statistics=None)
 
 
 def undo(volume: Grid, sample: Sample) -> Grid:
@@ -66,3 +70,36 @@ def probability(value: float) -> float:
     if not 0 <= value <= 1:
         raise ValueError(f"a chance lies between 0 and 1, got {value}")
     return value
+
+
+def triple(value: int | Sequence[int], least: int = 1) -> tuple[int, int, int]:
+    """One whole number for each of (D, H, W).
+
+    Raises:
+        ValueError: ``value`` is neither one whole number nor three, or one of them is below ``least``.
+    """
+    numbers = tuple(value) if isinstance(value, Sequence) else (value,) * 3
+    if len(numbers) != 3 or any(not isinstance(number, int) or number < least for number in numbers):
+        raise ValueError(f"expected one whole number >= {least}, or three of them (D, H, W); got {value!r}")
+    return numbers
+
+
+def positive_range(value: Sequence[float], name: str) -> tuple[float, float]:
+    """The least and the greatest value of a range.
+
+    Raises:
+        ValueError: there are not two, or they are not positive and in order.
+    """
+    if len(value) != 2 or not 0 < value[0] <= value[1] < np.inf:
+        raise ValueError(f"{name} is a range (low, high) of positive numbers, got {value!r}")
+    return tuple(value)
+
+
+def coarse_axes(spacing: Sequence[float]) -> set[int]:
+    """The axes whose spacing is three or more times the finest, nnU-Net's mark of anisotropy (Isensee et al. 2021)."""
+    return {axis for axis, step in enumerate(spacing) if step >= 3 * min(spacing)}
+
+
+def per_channel(numbers: float | Sequence[float]) -> np.ndarray:
+    """One number, or one per channel, as float32 (C, 1, 1, 1) to be combined with arrays (C, D, H, W)."""
+    return np.asarray(numbers, dtype=np.float32).reshape(-1, 1, 1, 1)

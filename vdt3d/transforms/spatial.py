@@ -1,102 +1,15 @@
-"""Transforms that move voxels; image and label map move alike, world positions stay, and every move can be undone."""
+"""Flips, quarter turns and the canonical orientation: voxels change their places, none its value."""
 
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
+from nibabel.orientations import io_orientation
 
 from vdt3d.registry import TRANSFORMS
 from vdt3d.structures import Sample
 from vdt3d.transforms.base import Grid, SpatialTransform, probability
-from vdt3d.transforms.grid import cut, flip, resize, turn
-
-
-class _Cut(SpatialTransform):
-    """Moves to the box that ``draw`` places; undoing puts 0 where voxels were cut away."""
-
-    def __init__(self, size: int | Sequence[int]):
-        self.size = _triple(size)
-
-    def apply(self, volume: Grid, corner: tuple[int, ...], size: tuple[int, ...], before: tuple[int, ...]) -> Grid:
-        return cut(volume, corner, size)
-
-    def undo(self, volume: Grid, corner: tuple[int, ...], size: tuple[int, ...], before: tuple[int, ...]) -> Grid:
-        return cut(volume, [-start for start in corner], before)
-
-
-@TRANSFORMS.register_module()
-class RandomShiftCrop3D(_Cut):
-    """Cut a box around the centre, moved by whole voxels uniform in [-shift, shift] per axis: the published LIDC crop.
-
-    Args:
-        size: voxels along (D, H, W), or one number for all three.
-        shift: the largest move along (D, H, W), or one number for all three.
-
-    Raises:
-        ValueError: (on use) a side of the volume is shorter than ``size + 2 * shift``.
-    """
-
-    def __init__(self, size: int | Sequence[int], shift: int | Sequence[int]):
-        super().__init__(size)
-        self.shift = _triple(shift, least=0)
-
-    def draw(self, sample: Sample, rng: np.random.Generator) -> dict[str, Any]:
-        shape = sample.image.shape
-        needed = tuple(side + 2 * shift for side, shift in zip(self.size, self.shift, strict=True))
-        if any(have < need for have, need in zip(shape, needed, strict=True)):
-            raise ValueError(
-                f"case '{sample.name}': {shape} voxels are too few to cut {self.size} with a shift of up to "
-                f"{self.shift}; the volume must have at least {needed}: cut a smaller box or put Pad3D before"
-            )
-        centre = np.array(shape) // 2 - np.array(self.size) // 2
-        moved = centre + rng.integers(np.negative(self.shift), self.shift, endpoint=True)
-        return {"corner": tuple(moved.tolist()), "size": self.size, "before": shape}
-
-
-@TRANSFORMS.register_module()
-class CenterCrop3D(RandomShiftCrop3D):
-    """Cut a box of ``size`` (D, H, W) around the centre.
-
-    Raises:
-        ValueError: (on use) a side of the volume is shorter than ``size``.
-    """
-
-    def __init__(self, size: int | Sequence[int]):
-        super().__init__(size, shift=0)
-
-
-@TRANSFORMS.register_module()
-class Pad3D(_Cut):
-    """Surround the volume with 0, evenly, until it has at least ``size`` (D, H, W) voxels.
-
-    In Hounsfield units 0 is water: put it after ``Window`` (0 is the window's low end) or ``Normalize3D`` (the mean).
-    """
-
-    def draw(self, sample: Sample, rng: np.random.Generator) -> dict[str, Any]:
-        shape = sample.image.shape
-        size = tuple(max(have, want) for have, want in zip(shape, self.size, strict=True))
-        corner = tuple(have // 2 - want // 2 for have, want in zip(shape, size, strict=True))
-        return {"corner": corner, "size": size, "before": shape}
-
-
-@TRANSFORMS.register_module()
-class Resize3D(SpatialTransform):
-    """Sample the same extent with ``size`` (D, H, W) voxels: trilinear for images, nearest for labels.
-
-    Shrinking does not smooth beforehand.
-    """
-
-    def __init__(self, size: int | Sequence[int]):
-        self.size = _triple(size)
-
-    def draw(self, sample: Sample, rng: np.random.Generator) -> dict[str, Any]:
-        return {"before": sample.image.shape}
-
-    def apply(self, volume: Grid, before: tuple[int, ...]) -> Grid:
-        return resize(volume, self.size)
-
-    def undo(self, volume: Grid, before: tuple[int, ...]) -> Grid:
-        return resize(volume, before)
+from vdt3d.transforms.grid import flip, permute, turn
 
 
 class _Flip(SpatialTransform):
@@ -156,12 +69,23 @@ class RandomRotate90(SpatialTransform):
         return volume
 
 
-def _triple(value: int | Sequence[int], least: int = 1) -> tuple[int, int, int]:
-    """One number for each of (D, H, W)."""
-    triple = tuple(value) if isinstance(value, Sequence) else (value,) * 3
-    if len(triple) != 3 or any(not isinstance(number, int) or number < least for number in triple):
-        raise ValueError(f"expected one whole number >= {least}, or three of them (D, H, W); got {value!r}")
-    return triple
+@TRANSFORMS.register_module()
+class Reorient3D(SpatialTransform):
+    """Order and mirror the axes so that z, y, x run as nearly as they can to superior, anterior, right.
+
+    That is the canonical orientation (NIfTI's RAS+, in our reverse order). An oblique grid stays oblique.
+    """
+
+    def draw(self, sample: Sample, rng: np.random.Generator) -> dict[str, Any]:
+        world, sign = io_orientation(sample.image.affine).T  # of each array axis: its world axis, and forth or back
+        order = tuple(world.astype(int).tolist().index(axis) for axis in (2, 1, 0))
+        return {"order": order, "axes": tuple(axis for axis in range(3) if sign[order[axis]] < 0)}
+
+    def apply(self, volume: Grid, order: tuple[int, ...], axes: tuple[int, ...]) -> Grid:
+        return flip(permute(volume, order), axes)
+
+    def undo(self, volume: Grid, order: tuple[int, ...], axes: tuple[int, ...]) -> Grid:
+        return permute(flip(volume, axes), np.argsort(order).tolist())
 
 
 def _axes(letters: Iterable[str]) -> tuple[int, ...]:

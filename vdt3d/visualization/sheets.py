@@ -37,11 +37,18 @@ def volume_sheet(
     volume = _towards_viewer(volume)
     labels, heat = (None if layer is None else _towards_viewer(layer).array[0] for layer in (label_map, heat))
     rows = slice_rows(volume.array, volume.spacing, labels=labels, heat=heat, **options)
-    legend = {name: PALETTE[index % len(PALETTE)] for index, name in enumerate(classes)}
-    return draw(rows, title=title, legend=legend)
+    return draw(rows, title=title, legend=_legend(classes))
 
 
-def input_sheet(inputs: Sequence[np.ndarray], texts: Sequence[str] = (), *, slices: int = 6, title: str = "") -> Figure:
+def input_sheet(
+    inputs: Sequence[np.ndarray],
+    texts: Sequence[str] = (),
+    *,
+    labels: Sequence[np.ndarray | None] = (),
+    classes: Sequence[str] = (),
+    slices: int = 6,
+    title: str = "",
+) -> Figure:
     """What a model is really fed, one row per sample and channel, in the order of the array's own axes.
 
     A photograph whose colours have become slices (1, 3, H, W) is shown in those colours first.
@@ -49,12 +56,16 @@ def input_sheet(inputs: Sequence[np.ndarray], texts: Sequence[str] = (), *, slic
     Args:
         inputs: each (C, D, H, W), array or tensor on the CPU.
         texts: what is written beside each sample.
+        labels: what is painted on each sample, (D, H, W) integers or None.
+        classes: names of the labels 1, 2, ... for the legend.
     """
     rows = []
-    for array, text in zip(inputs, texts or [""] * len(inputs), strict=True):
-        photograph = tuple(array.shape[:2]) == (1, 3)
-        rows += slice_rows(np.asarray(array), slices=slices, text=text, colours=photograph)
-    return draw(rows, title=title)
+    texts, labels = texts or [""] * len(inputs), labels or [None] * len(inputs)
+    for array, text, painted in zip(inputs, texts, labels, strict=True):
+        painted = None if painted is None else np.asarray(painted)
+        photograph = painted is None and tuple(array.shape[:2]) == (1, 3)
+        rows += slice_rows(np.asarray(array), slices=slices, text=text, labels=painted, colours=photograph)
+    return draw(rows, title=title, legend=_legend(classes))
 
 
 def slice_rows(
@@ -123,6 +134,10 @@ def to_grey(array: np.ndarray, window: tuple[float, float] | None = None) -> np.
     if low == high:  # nearly all voxels are equal, as in a mask
         low, high = array.min(), array.max()
     return ((array.astype(float) - low) / max(high - low, np.finfo(float).tiny)).clip(0, 1)
+
+
+def _legend(classes: Sequence[str]) -> dict[str, str]:
+    return {name: PALETTE[index % len(PALETTE)] for index, name in enumerate(classes)}
 
 
 def _chosen_slices(grey: np.ndarray, axis: int, wanted: int) -> list[int]:

@@ -1,0 +1,230 @@
+"""VolumeSegmentation: scans with a label for every voxel, read from the scans themselves or from their cache."""
+
+import colorsys
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from medseg.datasets.layouts import Case, Layout, read_layout
+from medseg.datasets.splits import assign_parts
+from vdt3d.datasets import VolumeDataset
+from vdt3d.datasets.splits import SPLITS
+from vdt3d.io import ScanError, read_case, read_label_map, read_volume
+from vdt3d.registry import DATASETS
+from vdt3d.structures import LabelMap, Sample, Volume
+
+IGNORED = 255  # in a label map: nobody knows what is there
+
+
+@DATASETS.register_module()
+class VolumeSegmentation(VolumeDataset):
+    """A data set in the layout of the Medical Segmentation Decathlon, or in nnU-Net's raw one.
+
+    Training reads patches: give it the ``prepared`` folder, where every case lies reoriented, cropped, resampled and
+    in compressed blocks; image and label map of its samples are lazy, and a transform that cuts reads no more than it
+    needs. Validation and test read ``whole_scans`` from the original files: their pipeline repeats as transforms what
+    the preparation did, so that the prediction finds its way back to the scan's own grid, where the truth has waited,
+    untouched, as ``Sample.reference``.
+
+    Args:
+        data_root: folder of ``dataset.json``.
+        split: "train", "val", "trainval", "test" or "all".
+        split_file: json of case lists (``medseg.datasets.splits``), in ``data_root`` or from the working folder. A
+            file without "val" leaves the choice of models to us: of its "train", one patient in ``folds`` is held
+            out, and "trainval" is all of it. Without a file, this is done to all labelled cases. "test" is the
+            file's, and where it has none or there is no file, the test cases of the layout.
+        fold, folds: which hand of how many is held out; of a file with several folds, which one is taken.
+        group: a pattern whose first bracket, in a case's name, is the patient: ``r"(patient\\d+)_"``. Without it,
+            every case counts as a patient.
+        prepared: folder made by tools/dataset/prepare.py, in ``data_root``; not with ``whole_scans``.
+        whole_scans: put the label map into ``reference`` instead of ``label_map``.
+        reader: options of ``vdt3d.io.read_volume``, such as ``dict(nan="zero")`` or ``dict(shear="resample")``.
+
+    Metainfo:
+        classes: names in the order of their labels. palette: a colour (r, g, b) for each. modality: names of the
+        channels. regions: where classes overlap, the labels each is made of, by name.
+
+    Raises:
+        ValueError: an unknown choice, or a split that does not fit the cases.
+        ScanError: a file is missing or does not fit the others.
+    """
+
+    METAINFO = {"classes": ()}
+    group = ""
+
+    def __init__(
+        self,
+        data_root: str | Path,
+        *,
+        split: str = "train",
+        split_file: str | Path | None = None,
+        fold: int = 0,
+        folds: int = 5,
+        group: str | None = None,
+        prepared: str | Path | None = None,
+        whole_scans: bool = False,
+        reader: dict[str, Any] | None = None,
+        **kwargs,
+    ):
+        if split not in SPLITS or fold not in range(folds):
+            raise ValueError(
+                f"split='{split}', fold={fold}: the split is one of {', '.join(SPLITS)}, the fold from 0 to {folds - 1}"
+            )
+        if prepared is not None and whole_scans:
+            raise ValueError("whole_scans=True reads the original files; leave prepared out")
+        self.split, self.fold, self.folds, self.whole_scans = split, fold, folds, whole_scans
+        self.split_file = None if split_file is None else located(split_file, data_root)
+        self.cache = None if prepared is None else Path(data_root, prepared, "cases")
+        self.group = self.group if group is None else group
+        self.reader = dict(reader or {})
+        super().__init__(data_root, **kwargs)
+
+    def find_layout(self) -> Layout:
+        """Where the files are; a data set of another layout redefines this."""
+        return read_layout(self.data_root)
+
+    def load_data_list(self) -> list[dict]:
+        """The cases of the split, in the order of the layout."""
+        layout = self.find_layout()
+        self._settle_metainfo(layout)
+        names = [case.name for case in layout.labelled]
+        groups = [self._group_of(name) for name in names]
+        parts = assign_parts(names, groups, split_file=self.split_file, fold=self.fold, folds=self.folds)
+        if self.split == "test" and "test" not in set(parts):
+            chosen = layout.test
+        else:
+            chosen = [case for case in layout.labelled if parts[case.name] in SPLITS[self.split]]
+        return [self._entry(case) for case in chosen]
+
+    def filter_data(self) -> list[dict]:
+        """Refuse an empty list and missing files at the door rather than in the middle of an epoch."""
+        if not self.data_list:
+            raise ValueError(f"{type(self).__name__} finds no case for split='{self.split}' in {self.data_root}")
+        remedy = "prepare it (tools/dataset/prepare.py names what is wrong with it)" if self.cache else "put it there"
+        for case in self.data_list:
+            for path in filter(None, (*case["images"], case["label"])):
+                if not Path(path).exists():
+                    raise ScanError(path, f"is missing, a file of case '{case['name']}'", f"{remedy}, or take it out")
+        return self.data_list
+
+    def read(self, case: dict) -> Sample:
+        """Load one entry of the data list."""
+        if self.cache is not None:
+            sample = read_case(self.cache, case["name"])
+            check_label(case["path"], max(sample.foreground or [0]), self.metainfo["classes"])
+            return sample.replace(group=case["group"])
+        image = read_image(case["images"], self.channels, **self.reader)
+        label_map = None
+        if case["label"] is not None:
+            shared = {key: value for key, value in self.reader.items() if key in ("shear", "spacing")}
+            label_map = read_labels(case["label"], image, case["path"], self.metainfo["classes"], **shared)
+        return Sample(image=image, group=case["group"], name=case["name"], **placed(label_map, self.whole_scans))
+
+    def targets(self) -> np.ndarray:
+        """There are none.
+
+        Raises:
+            ValueError: always.
+        """
+        raise ValueError(f"{type(self).__name__} has a label for each voxel, none for each case: leave balancing out")
+
+    def _settle_metainfo(self, layout: Layout) -> None:
+        classes = tuple(self._metainfo["classes"]) or layout.classes
+        if len(classes) != len(layout.classes):
+            finding = (
+                f"has {len(layout.classes)} classes {layout.classes}, where {len(classes)} {classes} were expected"
+            )
+            raise ScanError(Path(self.data_root, "dataset.json"), finding, "check data_root and the data set's type")
+        self.channels = len(layout.channels)
+        found = {"modality": layout.channels, "regions": layout.regions, "palette": palette(len(classes))}
+        self._metainfo = found | self._metainfo | {"classes": classes}
+
+    def _group_of(self, name: str) -> str:
+        if not self.group:
+            return name
+        match = re.search(self.group, name)
+        if match is None:
+            raise ValueError(f"the pattern group={self.group!r} finds no patient in the case name '{name}'")
+        return match[1]
+
+    def _entry(self, case: Case) -> dict:
+        group = self._group_of(case.name)
+        if self.cache is not None:
+            path = str(self.cache / f"{case.name}.json")
+            return {"path": path, "images": [path], "label": None, "name": case.name, "group": group}
+        images = [str(path) for path in case.images]
+        label = None if case.label is None else str(case.label)
+        return {"path": images[0], "images": images, "label": label, "name": case.name, "group": group}
+
+
+def read_image(paths: Sequence[str | Path], channels: int, **reader) -> Volume:
+    """An image whose ``channels`` lie in one file, or in a file each; ``reader`` are options of ``read_volume``.
+
+    Raises:
+        ScanError: a file cannot be trusted, or lies on another grid than the first; the message names both.
+    """
+    declared = {"channels": channels} if len(paths) == 1 and channels > 1 else {}
+    volumes = [read_volume(path, **declared, **reader) for path in paths]
+    for path, volume in zip(paths, volumes, strict=True):
+        check_same_grid(path, volume, paths[0], volumes[0])
+    if len(volumes) == 1:
+        return volumes[0]
+    return volumes[0].replace(array=np.concatenate([volume.array for volume in volumes]))
+
+
+def placed(label_map: LabelMap | None, whole_scans: bool) -> dict[str, LabelMap | None]:
+    """The field of a sample that a label map belongs into."""
+    return {"reference" if whole_scans else "label_map": label_map}
+
+
+def read_labels(
+    path: str | Path, image: Volume, image_path: str | Path, classes: tuple[str, ...], **reader
+) -> LabelMap:
+    """The label map of an image; ``reader`` are options of ``vdt3d.io.read_label_map``.
+
+    Raises:
+        ScanError: it does not lie on the image's grid, or holds a label that is no class; the message names the files.
+    """
+    label_map = read_label_map(path, **reader)
+    check_same_grid(path, label_map, image_path, image)
+    highest = int(label_map.array.max())
+    if highest >= len(classes):  # only then is it worth a look at every voxel
+        highest = int(label_map.array[label_map.array != IGNORED].max(initial=0))
+    check_label(path, highest, classes)
+    return label_map
+
+
+def check_label(path: str | Path, highest: int, classes: tuple[str, ...]) -> None:
+    """Raise ScanError unless ``highest``, the highest label in the file, is a class."""
+    if highest >= len(classes):
+        finding = f"holds the label {highest}, but there are {len(classes)} classes {classes}"
+        raise ScanError(path, finding, f"correct it, or add the class; {IGNORED} marks what nobody knows")
+
+
+def check_same_grid(path: str | Path, volume: Volume, other_path: str | Path, other: Volume) -> None:
+    """Raise ScanError unless the two volumes lie on one grid; the message names both files."""
+    if not volume.same_grid(other):
+        finding = f"its grid, {_grid(volume)}, is not that of {other_path}, {_grid(other)}"
+        raise ScanError(path, finding, "take the file that belongs to it, or resample one onto the other's grid")
+
+
+def _grid(volume: Volume) -> str:
+    steps, origin = np.round(volume.spacing, 4).tolist(), volume.affine[:3, 3].round(3).tolist()
+    return f"{volume.shape} voxels of {steps} mm from {origin}"
+
+
+def palette(count: int) -> list[tuple[int, int, int]]:
+    """``count`` colours (r, g, b), 0 to 255, no two alike: black for the background, then hues a golden angle apart."""
+    hues = [(label * 0.618034) % 1 for label in range(1, count)]
+    tones = [((0.9, 1.0), (0.6, 0.9), (0.9, 0.65))[label // 16 % 3] for label in range(1, count)]
+    colours = [colorsys.hsv_to_rgb(hue, *tone) for hue, tone in zip(hues, tones, strict=True)]
+    return [(0, 0, 0), *(tuple(round(255 * part) for part in colour) for colour in colours)]
+
+
+def located(path: str | Path, data_root: str | Path) -> Path:
+    """The file ``path`` in ``data_root`` where there is one, else from the working folder."""
+    inside = Path(data_root, path)
+    return inside if inside.exists() else Path(path)

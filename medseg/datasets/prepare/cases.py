@@ -1,0 +1,202 @@
+"""One case from its files to the cache: checked, oriented, cropped, resampled, measured; arrays are (C, D, H, W)."""
+
+import glob
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from medseg.datasets.base import IGNORED
+from medseg.datasets.layouts import Case
+from medseg.datasets.prepare.check import Rules, read_checked
+from vdt3d.io import ScanError, read_record, write_case, write_nifti
+from vdt3d.structures import LabelMap, Sample
+from vdt3d.transforms import CropForeground3D, Reorient3D, ResampleSpacing3D
+from vdt3d.utils.files import write_aside
+
+STEPS = 1  # raised whenever the steps below change, so that cases prepared before are prepared anew
+BODY_HU = -500  # between lung or air and tissue: above the noise of air, below fat
+PERCENTS = np.linspace(0, 100, 201)  # at which a case's intensities are kept, to be pooled over the data set
+
+
+class Job(NamedTuple):
+    """What is to be done with a case.
+
+    Fields:
+        rules: how it is read and checked.
+        labelled: whether it must have a label map.
+        images, label: where its files go; () and None where they stay.
+        cache: folder of the cache; None where the case only is checked.
+        spacing: (z, y, x) in mm to sample it with; None keeps its own.
+    """
+
+    case: Case
+    rules: Rules
+    labelled: bool
+    images: tuple[Path, ...] = ()
+    label: Path | None = None
+    cache: Path | None = None
+    spacing: tuple[float, float, float] | None = None
+
+
+class Outcome(NamedTuple):
+    """What came of a case.
+
+    Fields:
+        name: of the case.
+        problem: what is wrong with it ("case", "file", "finding", "remedy"), or None.
+        record: of the cache, where the case went there.
+        new: whether it went there now, not in an earlier run.
+    """
+
+    name: str
+    problem: dict[str, str] | None = None
+    record: dict[str, Any] | None = None
+    new: bool = False
+
+
+def prepare_case(job: Job) -> Outcome:
+    """Do a job; a case that cannot be trusted is the outcome's ``problem``, and nothing is left of it."""
+    name = job.case.name
+    record = finished(job)
+    if record is not None and record["extra"]["settings"] == _settings(job):
+        return Outcome(name, record=record)
+    try:
+        sample, moved = read_checked(job.case, job.rules, labelled=job.labelled)
+    except ScanError as error:
+        _remove(job)
+        file, finding, remedy = (str(part) for part in error.args)
+        return Outcome(name, problem={"case": name, "file": file, "finding": finding, "remedy": remedy})
+    _place_files(job, sample.label_map if moved else None)
+    if job.cache is None:
+        return Outcome(name)
+    _remove_leftovers(job)
+    write_case(job.cache, name, *_prepared(sample, job))
+    return Outcome(name, record=read_record(job.cache, name), new=True)
+
+
+def finished(job: Job) -> dict[str, Any] | None:
+    """The record of a case that was prepared, whatever the settings, from the very files it has now; else None."""
+    if job.cache is None or not all(path.exists() for path in filter(None, (*job.images, job.label))):
+        return None
+    try:
+        record = read_record(job.cache, job.case.name)
+        return record if record["extra"]["sources"] == _stamps(job.case) else None
+    except (ScanError, OSError):  # unfinished, of an earlier version, or its files are gone
+        return None
+
+
+def scan_spacing(job: Job) -> tuple[float, float, float] | None:
+    """Spacing (z, y, x) of a case in canonical orientation; None where it cannot be read, which its check reports."""
+    record = finished(job)
+    if record is not None:
+        return tuple(record["extra"]["scan"]["spacing"])
+    try:
+        sample, _ = read_checked(job.case._replace(label=None), job.rules, labelled=False)
+    except ScanError:
+        return None
+    return Reorient3D()(sample).image.spacing
+
+
+def _prepared(sample: Sample, job: Job) -> tuple[Sample, dict[str, Any]]:
+    """The sample as it goes to the cache, and what is remembered of it besides."""
+    sample = Reorient3D()(sample)
+    scan = {"shape": list(sample.image.shape), "spacing": list(sample.image.spacing)}
+    cropped = crop(sample, ct=is_ct(job.rules.channels))
+    resampled = cropped if job.spacing is None else ResampleSpacing3D(job.spacing)(cropped)
+    return resampled, {
+        "settings": _settings(job),
+        "sources": _stamps(job.case),
+        "scan": scan,
+        "cropped": list(cropped.image.shape),
+        "intensity": _intensities(resampled),
+    }
+
+
+def is_ct(channels: tuple[str, ...]) -> bool:
+    """Whether all channels are in Hounsfield units."""
+    return all(channel.upper() == "CT" for channel in channels)
+
+
+def crop(sample: Sample, *, ct: bool) -> Sample:
+    """Cut away what surrounds the body: in CT what lies below -500 HU, else zeros, where nothing is negative.
+
+    A case stays whole if no voxel lies above that, or if a labelled voxel would be lost.
+    """
+    threshold = BODY_HU if ct else 0
+    low, high = sample.image.array.min(), sample.image.array.max()
+    if high <= threshold or (low < 0 and not ct):
+        return sample
+    cut = CropForeground3D(threshold=threshold)(sample)
+    if np.count_nonzero(cut.label_map.array) < np.count_nonzero(sample.label_map.array):
+        return sample
+    return cut
+
+
+def _intensities(sample: Sample) -> list[dict[str, Any]] | None:
+    """Of each channel's labelled voxels: mean, standard deviation and quantiles; None where nothing is labelled."""
+    labels_DHW = sample.label_map.array[0]
+    labelled_DHW = (labels_DHW != 0) & (labels_DHW != IGNORED)
+    if not labelled_DHW.any():
+        return None
+    values_CN = sample.image.array[:, labelled_DHW]
+    return [
+        {
+            "mean": float(values_N.mean(dtype=np.float64)),
+            "std": float(values_N.std(dtype=np.float64)),
+            "quantiles": np.percentile(values_N, PERCENTS).tolist(),
+        }
+        for values_N in values_CN
+    ]
+
+
+def _settings(job: Job) -> dict[str, Any]:
+    """All that the cached case depends on but its files, as json gives it back."""
+    return json.loads(json.dumps({"steps": STEPS, "spacing": job.spacing, **job.rules._asdict()}))
+
+
+def _stamps(case: Case) -> list[list[int | str]]:
+    """Names, sizes and times of the files of a case: other ones are other files."""
+    return [[path.name, *_stamp(path)] for path in filter(None, (*case.images, case.label))]
+
+
+def _stamp(path: Path) -> tuple[int, int]:
+    status = path.stat()
+    return status.st_size, status.st_mtime_ns
+
+
+def _place_files(job: Job, moved: LabelMap | None) -> None:
+    """Put the files of the case where they belong; a label map that was moved to its image is written anew."""
+    for source, target in zip(job.case.images, job.images, strict=False):  # in place there is no target
+        place(source, target)
+    if job.label is not None and moved is not None:
+        write_nifti(moved, job.label)
+    elif job.label is not None:
+        place(job.case.label, job.label)
+
+
+def place(source: Path, target: Path) -> None:
+    """Make ``target`` the same file as ``source``: a further name of it where the file system allows, else a copy."""
+    if target.exists() and _stamp(target) == _stamp(source):
+        return
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.unlink(missing_ok=True)
+    try:
+        os.link(source.resolve(), target)
+    except OSError:
+        write_aside(target, lambda aside: shutil.copy2(source, aside))
+
+
+def _remove(job: Job) -> None:
+    """Leave nothing that an earlier run made of a case that is no longer to be trusted."""
+    for path in filter(None, (*job.images, job.label, job.cache and job.cache / f"{job.case.name}.json")):
+        path.unlink(missing_ok=True)
+
+
+def _remove_leftovers(job: Job) -> None:
+    """What a run that was killed has left of this case under hidden names."""
+    for path in job.cache.glob(f".{glob.escape(job.case.name)}.*"):
+        path.unlink()

@@ -1,0 +1,81 @@
+"""What every case is checked for before it is trusted; arrays are (C, D, H, W)."""
+
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from medseg.datasets.base import IGNORED, check_same_grid
+from medseg.datasets.layouts import Case
+from vdt3d.io import ScanError, read_label_map, read_volume
+from vdt3d.structures import Sample, Volume
+
+
+class Rules(NamedTuple):
+    """How the cases of a data set are read, and what they may hold.
+
+    Fields:
+        channels, classes: the names of both.
+        image_reader, label_reader: options of ``read_volume`` and ``read_label_map``.
+        label_geometry: what happens where a label map has the shape of its image but lies elsewhere: "error", or
+            "image": it is taken voxel for voxel to where the image lies.
+    """
+
+    channels: tuple[str, ...]
+    classes: tuple[str, ...]
+    image_reader: dict[str, Any]
+    label_reader: dict[str, Any]
+    label_geometry: Literal["error", "image"] = "error"
+
+
+def read_checked(case: Case, rules: Rules, *, labelled: bool) -> tuple[Sample, bool]:
+    """Read image and, where the case has one, label map; and whether the label map had to be moved to its image.
+
+    Raises:
+        ScanError: a file is missing, cannot be trusted or does not fit the others; a channel has no content; the case
+            should be ``labelled`` and is not; the label map holds labels that are no class.
+    """
+    if labelled and case.label is None:
+        raise ScanError(case.images[0], "is there to learn from, but has no label map", "add it, or take the case out")
+    for path in filter(None, (*case.images, case.label)):
+        if not path.is_file():
+            raise ScanError(path, f"is missing, a file of case '{case.name}'", "put it there, or take the case out")
+    image = _read_image(case, rules)
+    if case.label is None:
+        return Sample(image, name=case.name), False
+    label_map = read_label_map(case.label, **rules.label_reader)
+    moved = label_map.shape == image.shape and not image.same_grid(label_map)
+    if moved:
+        if rules.label_geometry == "error":
+            finding = f"has the shape of {case.images[0]}, but lies elsewhere: {_place(label_map)}, not {_place(image)}"
+            remedy = "repair its header or, if both overlay voxel for voxel, prepare with --label-geometry image"
+            raise ScanError(case.label, finding, remedy)
+        label_map = label_map.replace(affine=image.affine)
+    check_same_grid(case.label, label_map, case.images[0], image)
+    found = set(pd.unique(label_map.array.ravel()).tolist())  # by hash: numpy.unique sorts every voxel
+    if unknown := sorted(found - set(range(len(rules.classes))) - {IGNORED}):
+        finding = f"holds the labels {unknown}, but there are {len(rules.classes)} classes {rules.classes}"
+        raise ScanError(case.label, finding, f"correct it, or add the classes; {IGNORED} marks what nobody knows")
+    return Sample(image, label_map, name=case.name), moved
+
+
+def _place(volume: Volume) -> str:
+    steps, origin = np.round(volume.spacing, 4).tolist(), volume.affine[:3, 3].round(3).tolist()
+    directions = (volume.affine[:3, :3] / volume.spacing).round(3).T.tolist()
+    return f"steps of {steps} mm along {directions} from {origin}"
+
+
+def _read_image(case: Case, rules: Rules) -> Volume:
+    """One file with all channels, or a file for each."""
+    count = len(rules.channels)
+    declared = {"channels": count} if len(case.images) == 1 and count > 1 else {}
+    volumes = [read_volume(path, **declared, **rules.image_reader) for path in case.images]
+    for path, volume in zip(case.images, volumes, strict=True):
+        check_same_grid(path, volume, case.images[0], volumes[0])
+        for index, values_DHW in enumerate(volume.array):
+            if (low := values_DHW.min()) == values_DHW.max():
+                finding = f"is empty: every voxel of its channel {index} is {low:g}"
+                raise ScanError(path, finding, "get it from its source again, or take the case out")
+    if len(volumes) == 1:
+        return volumes[0]
+    return volumes[0].replace(array=np.concatenate([volume.array for volume in volumes]))

@@ -1,0 +1,112 @@
+"""The fingerprint of a data set: what its cases measure together, as a json one can read and edit."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from medseg.datasets.prepare.cases import BODY_HU, is_ct
+
+
+def fingerprint(
+    records: dict[str, dict[str, Any]],
+    channels: tuple[str, ...],
+    classes: tuple[str, ...],
+    spacing: Sequence[float] | None,
+) -> dict[str, Any]:
+    """Pool what the cache remembers of each case.
+
+    Args:
+        records: of the cases, by name.
+        channels, classes: the names of both.
+        spacing: (z, y, x) in mm that the cases were sampled with; None where each kept its own.
+
+    Returns:
+        A dict of
+
+        - ``cases``: how many;
+        - ``median_spacing`` (z, y, x) in mm and ``median_shape`` (D, H, W) of the scans in canonical orientation;
+        - ``pipeline``: what was done to each case, as transforms of a config, for validation and test to repeat;
+        - ``intensity``: per channel modality, percentiles, mean and standard deviation of the labelled voxels, every
+          case counting the same; what ``FingerprintNormalize`` reads. Empty where nothing is labelled;
+        - ``classes``: by name the label, in how many cases it is, its median volume in mm3 where it is, and its share
+          of all voxels;
+        - ``per_case``: the same of every case.
+    """
+    per_case = {name: _of_case(record, classes) for name, record in records.items()}
+    measured = [record["extra"]["intensity"] for record in records.values() if record["extra"]["intensity"]]
+    return {
+        "cases": len(records),
+        "median_spacing": _median([case["spacing"] for case in per_case.values()]),
+        "median_shape": _median([case["shape"] for case in per_case.values()]),
+        "pipeline": _pipeline(list(records.values()), channels, spacing),
+        "intensity": [
+            {"modality": channel, **_pooled(of_cases)}
+            for channel, of_cases in zip(channels, zip(*measured, strict=True), strict=bool(measured))
+        ],
+        "classes": {
+            text: _of_class(label, text, list(per_case.values()), list(records.values()))
+            for label, text in enumerate(classes)
+        },
+        "per_case": per_case,
+    }
+
+
+def _of_case(record: dict[str, Any], classes: tuple[str, ...]) -> dict[str, Any]:
+    voxel = float(np.prod(record["spacing"]))
+    volumes = {classes[int(label)]: n * voxel for label, n in record["voxels"].items() if int(label) < len(classes)}
+    return {
+        "shape": record["extra"]["scan"]["shape"],
+        "spacing": record["extra"]["scan"]["spacing"],
+        "prepared_shape": record["shape"][1:],
+        "prepared_spacing": record["spacing"],
+        "intensity": [_pooled([channel]) for channel in record["extra"]["intensity"] or ()],
+        "volumes_mm3": {text: _short(volume) for text, volume in volumes.items()},
+    }
+
+
+def _of_class(label: int, text: str, per_case: list[dict], records: list[dict]) -> dict[str, Any]:
+    volumes = [case["volumes_mm3"][text] for case in per_case if text in case["volumes_mm3"]]
+    voxels = sum(record["voxels"].get(str(label), 0) for record in records)
+    return {
+        "label": label,
+        "cases": len(volumes),
+        "median_volume_mm3": _short(np.median(volumes)) if volumes else None,
+        "frequency": _short(voxels / sum(sum(record["voxels"].values()) for record in records)),
+    }
+
+
+def _pooled(of_cases: Sequence[dict[str, Any]]) -> dict[str, float]:
+    """Of the mixture in which every case has the same weight; its quantiles are half a percent apart."""
+    quantiles = np.array([case["quantiles"] for case in of_cases])
+    low, middle, high = np.percentile(quantiles, [0.5, 50, 99.5])
+    means, stds = (np.array([case[key] for case in of_cases]) for key in ("mean", "std"))
+    mean = means.mean()
+    numbers = {
+        "percentile_00_5": low,
+        "median": middle,
+        "percentile_99_5": high,
+        "mean": mean,
+        "std": np.sqrt(np.mean(stds**2 + (means - mean) ** 2)),
+    }
+    return {key: _short(value) for key, value in numbers.items()}
+
+
+def _pipeline(
+    records: list[dict[str, Any]], channels: tuple[str, ...], spacing: Sequence[float] | None
+) -> list[dict[str, Any]]:
+    steps: list[dict[str, Any]] = [{"type": "Reorient3D"}]
+    if any(record["extra"]["cropped"] != record["extra"]["scan"]["shape"] for record in records):
+        steps.append({"type": "CropForeground3D", "threshold": BODY_HU if is_ct(channels) else 0})
+    if spacing is not None:
+        steps.append({"type": "ResampleSpacing3D", "spacing": list(spacing)})
+    return steps
+
+
+def _median(rows: list[list[float]]) -> list[float]:
+    return [_short(value) for value in np.median(rows, axis=0)]
+
+
+def _short(value: float) -> float:
+    """Six digits that count: more say nothing, and read worse."""
+    return float(f"{float(value):.6g}")

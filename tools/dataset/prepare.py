@@ -1,0 +1,11 @@
+"""Prepare a segmentation data set: ``python tools/dataset/prepare.py NAME SRC DST``."""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # this checkout, installed or not
+
+from vdt3d.cli import main
+
+if __name__ == "__main__":
+    main(["prepare", *sys.argv[1:]])

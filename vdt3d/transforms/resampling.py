@@ -1,0 +1,85 @@
+"""The same extent in more or fewer voxels; images trilinear, labels nearest, undone by sampling the earlier grid."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from vdt3d.registry import TRANSFORMS
+from vdt3d.structures import Sample
+from vdt3d.transforms.base import Grid, SpatialTransform, positive_range, triple
+from vdt3d.transforms.grid import resize
+
+
+class Resampling(SpatialTransform):
+    """Samples the extent of the volume with the ``size`` (D, H, W) that ``draw`` names, ``before`` saying how it was.
+
+    Shrinking does not smooth beforehand: by more than about two it leaves out voxels.
+    """
+
+    def apply(self, volume: Grid, size: tuple[int, ...], before: tuple[int, ...]) -> Grid:
+        return resize(volume, size)
+
+    def undo(self, volume: Grid, size: tuple[int, ...], before: tuple[int, ...]) -> Grid:
+        return resize(volume, before)
+
+
+@TRANSFORMS.register_module()
+class Resize3D(Resampling):
+    """Sample the same extent with ``size`` (D, H, W) voxels."""
+
+    def __init__(self, size: int | Sequence[int]):
+        self.size = triple(size)
+
+    def draw(self, sample: Sample, rng: np.random.Generator) -> dict[str, Any]:
+        return {"size": self.size, "before": sample.image.shape}
+
+
+@TRANSFORMS.register_module()
+class ResampleSpacing3D(Resampling):
+    """Sample the same extent at the ``spacing`` (z, y, x) in mm; None keeps the spacing along that axis.
+
+    Since the extent is kept and voxels are whole, the spacing is met up to half a voxel over the length of the axis;
+    the affine says what came out.
+
+    Raises:
+        ValueError: a spacing is not positive, or there are not three.
+    """
+
+    def __init__(self, spacing: Sequence[float | None]):
+        self.spacing = tuple(spacing)
+        if len(self.spacing) != 3 or any(step is not None and not 0 < step < np.inf for step in self.spacing):
+            raise ValueError(f"a spacing is three positive numbers (z, y, x) in mm, or None to keep; got {spacing!r}")
+
+    def draw(self, sample: Sample, rng: np.random.Generator) -> dict[str, Any]:
+        image = sample.image
+        size = [
+            have if wanted is None else max(1, round(have * step / wanted))
+            for have, step, wanted in zip(image.shape, image.spacing, self.spacing, strict=True)
+        ]
+        return {"size": tuple(size), "before": image.shape}
+
+
+@TRANSFORMS.register_module()
+class RandomResize3D(Resampling):
+    """Zoom the slices so that they fit ``size`` (H, W) times a ratio uniform in ``scale``; sides keep their ratio.
+
+    The number of slices stays. The published augmentation of abdominal CT.
+
+    Args:
+        size: what slices fit into at ratio 1.
+        scale: the least and the greatest ratio.
+
+    Raises:
+        ValueError: the sizes are not whole and positive, or the ratios not positive and in order.
+    """
+
+    def __init__(self, size: Sequence[int] = (512, 512), *, scale: tuple[float, float] = (0.8, 1.2)):
+        _, *self.size = triple((1, *size))
+        self.scale = positive_range(scale, "scale")
+
+    def draw(self, sample: Sample, rng: np.random.Generator) -> dict[str, Any]:
+        depth, *plane = before = sample.image.shape
+        ratio = rng.uniform(*self.scale)
+        zoom = min(int(side * ratio) / have for side, have in zip(self.size, plane, strict=True))
+        return {"size": (depth, *(max(1, int(have * zoom + 0.5)) for have in plane)), "before": before}
