@@ -163,7 +163,7 @@ def evaluate(samples: list[SegmentationSample], **options) -> dict[str, float]:
 
 def test_the_metric_tells_what_the_summary_does(tmp_path):
     samples = [sample(f"case{n}", n) for n in range(3)]
-    found = evaluate(samples, surface=True, resamples=20, out=str(tmp_path / "scores.json"))
+    found = evaluate(samples, resamples=20, out=str(tmp_path / "scores.json"))
     labels = {"kidney": 1, "left lung": 2, "right lung": 3}
     cases = {each.sample_name: case_scores(each.pred_labels, each.reference, labels) for each in samples}
     expected = summary(cases, resamples=20)
@@ -181,7 +181,7 @@ def test_the_metric_tells_what_the_summary_does(tmp_path):
 
 
 def test_without_distances_the_metric_tells_overlap_alone():
-    found = evaluate([sample("a", 0)], labels={"lungs": [2, 3]})
+    found = evaluate([sample("a", 0)], labels={"lungs": [2, 3]}, surface=False)
     assert set(found) == {"dice", "iou", "volume_difference", "dice_pooled", "iou_pooled", "dice_lungs"}
     assert found["dice"] == found["dice_pooled"] == found["dice_lungs"]  # one case, one region
 

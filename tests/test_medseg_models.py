@@ -188,8 +188,8 @@ def test_the_genesis_network():
 # Parts -----------------------------------------------------------------------------------------------------------
 
 
-def test_the_convolution_before_the_interpolation_is_the_one_after_it():
-    """The step as published (interpolate by 2, then convolve), on the neck's own weights."""
+def test_where_sizes_divide_a_step_upsamples_by_two():
+    """The step as published, by a factor and not to a size, on the neck's own layers."""
     torch.manual_seed(0)
     neck = UNetNeck([FeatureInfo("fine", 3, (1, 1, 1)), FeatureInfo("coarse", 5, (2, 2, 2))])
     fine, coarse = torch.randn(2, 3, 4, 6, 8), torch.randn(2, 5, 2, 3, 4)
@@ -343,7 +343,6 @@ def test_coarser_targets_are_the_labels_at_the_voxels_centres():
 # Training --------------------------------------------------------------------------------------------------------
 
 HEADS = {
-    "plain": dict(num_classes=3),
     "deep supervision": dict(num_classes=3, deep_supervision=3),
     "regions": dict(num_classes=3, regions=dict(outer=(1, 2), inner=(2,)), deep_supervision=1),
     "merged": dict(num_classes=2, label_map={2: 1}, num_convs=0),

@@ -1,7 +1,6 @@
 """Transforms for segmentation: where patches lie, ways back, deformations, packing, and the bugs of the release."""
 
 import itertools
-import json
 import pickle
 
 import numpy as np
@@ -475,22 +474,19 @@ def test_slices_are_never_taken_for_channels():
         Normalize3D([99, 0, 0], [77, 1, 1])(Sample(image))
 
 
-def test_the_fingerprint_is_read_from_its_file(tmp_path):
-    path = tmp_path / "fingerprint.json"
-    numbers = {"percentile_00_5": -100, "percentile_99_5": 300, "mean": 100, "std": 50}
-    path.write_text(json.dumps({"intensity": [{"modality": "CT", **numbers}, {"modality": "MR", **numbers}]}))
-    transform = TRANSFORMS.build(dict(type="FingerprintNormalize", fingerprint=str(path)))
+def test_ct_takes_the_numbers_of_its_data_set_and_any_other_channel_those_of_its_case():
+    nan = float("nan")
+    numbers = {"set_percentile_00_5": -100, "set_percentile_99_5": 300, "set_mean": 100, "set_std": 50}
+    of_set = {key: (value, nan) for key, value in numbers.items()}
     image = Volume(np.array([[-500, 200], [1, 3]], np.int16).reshape(2, 1, 1, 2))
+    transform = TRANSFORMS.build(dict(type="FingerprintNormalize"))
     # CT: (-100 - 100) / 50 and (200 - 100) / 50; MR: mean 2, standard deviation 1.
-    assert transform(Sample(image)).image.array.ravel().tolist() == [-4, 2, -1, 1]
-    known = {"mean": (7.0, 5.0), "std": (7.0, 2.0)}
+    assert transform(Sample(image, statistics=of_set)).image.array.ravel().tolist() == [-4, 2, -1, 1]
+    known = of_set | {"mean": (7.0, 5.0), "std": (7.0, 2.0)}
     assert transform(Sample(image, statistics=known)).image.array.ravel().tolist() == [-4, 2, -2, -1]
-    with pytest.raises(ValueError, match="of 2 channels, the volume has 1"):
-        transform(column(0, 1))
-    path.write_text("{}")
-    for wrong in (path, tmp_path / "none.json"):
-        with pytest.raises(ValueError, match=f"{wrong.name}: not the fingerprint.*prepare.py"):
-            TRANSFORMS.build(dict(type="FingerprintNormalize", fingerprint=wrong))
+    for unfit in (Sample(image, name="x"), Sample(image.replace(array=image.array[:1]), name="x", statistics=of_set)):
+        with pytest.raises(ValueError, match=r"case 'x'.*knows of its data set.*prepare\.py"):
+            transform(unfit)
 
 
 @pytest.mark.parametrize(

@@ -26,14 +26,19 @@ from vdt3d.utils.random import SampleKey, keyed
 
 TRANSFORMS.import_from_location()
 
-CT = {"modality": "CT", "percentile_00_5": -20, "percentile_99_5": 10, "mean": 5, "std": 2}
+OF_SET = {  # what a prepared data set of CT in four channels would add to its cases
+    "set_percentile_00_5": 4 * (-20.0,),
+    "set_percentile_99_5": 4 * (10.0,),
+    "set_mean": 4 * (5.0,),
+    "set_std": 4 * (2.0,),
+}
 # The least a config must say. A transform that is registered and not named here fails the tests below.
 EXAMPLES = {
     "CenterCrop3D": {"size": (2, 3, 4)},
     "ClipNormalize3D": {"low": -20, "high": 10, "mean": 5, "std": 2},
     "ColoursToSlices": {},
     "CropForeground3D": {"margin": 1, "threshold": 18},  # the last slice lies above 18 mm
-    "FingerprintNormalize": {"fingerprint": {"intensity": 4 * [CT]}},
+    "FingerprintNormalize": {},
     "Normalize3D": {"mean": 99, "std": 77},
     "PackSegmentation": {},
     "PackVolume": {},
@@ -101,7 +106,7 @@ def map_of_the_world() -> Sample:
     grid = Volume(np.zeros((1, *SHAPE)), oblique())
     image = grid.replace(array=np.concatenate([world(grid), np.ones((1, *SHAPE))]).astype(np.float32))
     number = LabelMap(1 + np.arange(image.array[0].size, dtype=np.int32).reshape(1, *SHAPE), oblique())
-    return Sample(image=image, label_map=number, target=1, name="atlas")
+    return Sample(image=image, label_map=number, target=1, statistics=OF_SET, name="atlas")
 
 
 def called(transform, sample: Sample, index: int = 0) -> Sample:
@@ -198,7 +203,7 @@ def test_an_intensity_transform_touches_neither_labels_nor_geometry(name):
 @pytest.mark.parametrize("dtype", [np.uint8, np.int16, np.int32, np.float64])
 def test_intensities_of_any_type_become_float32(name, dtype):
     image = Volume(np.arange(32).reshape(4, 2, 2, 2).astype(dtype))
-    assert build(name)(Sample(image)).image.array.dtype == np.float32
+    assert build(name)(Sample(image, statistics=OF_SET)).image.array.dtype == np.float32
 
 
 def test_a_pipeline_is_undone_newest_first():

@@ -1,8 +1,9 @@
 """VolumeSegmentation: scans with a label for every voxel, read from the scans themselves or from their cache."""
 
 import colorsys
+import json
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import numpy as np
 from medseg.datasets.layouts import Case, Layout, read_layout
 from medseg.datasets.splits import assign_parts
 from vdt3d.datasets import VolumeDataset
+from vdt3d.datasets.base import built
 from vdt3d.datasets.splits import SPLITS
 from vdt3d.io import ScanError, read_case, read_label_map, read_volume
 from vdt3d.registry import DATASETS
@@ -25,9 +27,10 @@ class VolumeSegmentation(VolumeDataset):
 
     Training reads patches: give it the ``prepared`` folder, where every case lies reoriented, cropped, resampled and
     in compressed blocks; image and label map of its samples are lazy, and a transform that cuts reads no more than it
-    needs. Validation and test read ``whole_scans`` from the original files: their pipeline repeats as transforms what
-    the preparation did, so that the prediction finds its way back to the scan's own grid, where the truth has waited,
-    untouched, as ``Sample.reference``.
+    needs. Validation and test read ``whole_scans`` from the original files; what the preparation did (``pipeline`` of
+    its fingerprint.json) is then done to the image as transforms, so that the prediction finds its way back to the
+    scan's own grid, where the truth has waited, untouched, as ``Sample.reference``. Either way
+    ``Sample.statistics`` has what ``FingerprintNormalize`` wants to know of the data set.
 
     Args:
         data_root: folder of ``dataset.json``.
@@ -39,7 +42,7 @@ class VolumeSegmentation(VolumeDataset):
         fold, folds: which hand of how many is held out; of a file with several folds, which one is taken.
         group: a pattern whose first bracket, in a case's name, is the patient: ``r"(patient\\d+)_"``. Without it,
             every case counts as a patient.
-        prepared: folder made by tools/dataset/prepare.py, in ``data_root``; not with ``whole_scans``.
+        prepared: folder made by tools/dataset/prepare.py, in ``data_root``.
         whole_scans: put the label map into ``reference`` instead of ``label_map``.
         reader: options of ``vdt3d.io.read_volume``, such as ``dict(nan="zero")`` or ``dict(shear="resample")``.
 
@@ -73,11 +76,12 @@ class VolumeSegmentation(VolumeDataset):
             raise ValueError(
                 f"split='{split}', fold={fold}: the split is one of {', '.join(SPLITS)}, the fold from 0 to {folds - 1}"
             )
-        if prepared is not None and whole_scans:
-            raise ValueError("whole_scans=True reads the original files; leave prepared out")
         self.split, self.fold, self.folds, self.whole_scans = split, fold, folds, whole_scans
         self.split_file = None if split_file is None else located(split_file, data_root)
-        self.cache = None if prepared is None else Path(data_root, prepared, "cases")
+        self.prepared = None if prepared is None else Path(data_root, prepared)
+        self.cache = None if prepared is None or whole_scans else self.prepared / "cases"
+        self.steps: list[Callable[[Sample], Sample]] = []
+        self.statistics: dict[str, tuple[float, ...]] = {}
         self.group = self.group if group is None else group
         self.reader = dict(reader or {})
         super().__init__(data_root, **kwargs)
@@ -90,6 +94,8 @@ class VolumeSegmentation(VolumeDataset):
         """The cases of the split, in the order of the layout."""
         layout = self.find_layout()
         self._settle_metainfo(layout)
+        if self.prepared is not None:
+            self._settle_preparation(self.prepared / "fingerprint.json")
         names = [case.name for case in layout.labelled]
         groups = [self._group_of(name) for name in names]
         parts = assign_parts(names, groups, split_file=self.split_file, fold=self.fold, folds=self.folds)
@@ -115,13 +121,22 @@ class VolumeSegmentation(VolumeDataset):
         if self.cache is not None:
             sample = read_case(self.cache, case["name"])
             check_label(case["path"], max(sample.foreground or [0]), self.metainfo["classes"])
-            return sample.replace(group=case["group"])
+            return sample.replace(group=case["group"], statistics=sample.statistics | self.statistics)
         image = read_image(case["images"], self.channels, **self.reader)
         label_map = None
         if case["label"] is not None:
             shared = {key: value for key, value in self.reader.items() if key in ("shear", "spacing")}
             label_map = read_labels(case["label"], image, case["path"], self.metainfo["classes"], **shared)
-        return Sample(image=image, group=case["group"], name=case["name"], **placed(label_map, self.whole_scans))
+        sample = Sample(
+            image=image,
+            statistics=self.statistics,
+            group=case["group"],
+            name=case["name"],
+            **placed(label_map, self.whole_scans),
+        )
+        for step in self.steps:
+            sample = step(sample)
+        return sample
 
     def targets(self) -> np.ndarray:
         """There are none.
@@ -141,6 +156,16 @@ class VolumeSegmentation(VolumeDataset):
         self.channels = len(layout.channels)
         found = {"modality": layout.channels, "regions": layout.regions, "palette": palette(len(classes))}
         self._metainfo = found | self._metainfo | {"classes": classes}
+
+    def _settle_preparation(self, path: Path) -> None:
+        """What was done to every case, and what was measured over all of them."""
+        try:
+            found = json.loads(path.read_text(encoding="utf-8"))
+            self.statistics = set_statistics(found["intensity"])
+            self.steps = built(found["pipeline"]) if self.whole_scans else []
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            finding = f"is not the fingerprint of a prepared data set ({type(error).__name__}: {error})"
+            raise ScanError(path, finding, "prepare it (tools/dataset/prepare.py), or leave prepared out") from error
 
     def _group_of(self, name: str) -> str:
         if not self.group:
@@ -195,6 +220,21 @@ def read_labels(
         highest = int(label_map.array[label_map.array != IGNORED].max(initial=0))
     check_label(path, highest, classes)
     return label_map
+
+
+def set_statistics(intensity: list[dict[str, Any]]) -> dict[str, tuple[float, ...]]:
+    """For ``Sample.statistics``: numbers of the data set by channel, as ``set_mean`` and so on; nan where the units of
+    a channel are no Hounsfield units, and so differ between cases.
+
+    Args:
+        intensity: of a fingerprint.json.
+    """
+    return {
+        f"set_{key}": tuple(
+            float(channel[key]) if channel["modality"].upper() == "CT" else float("nan") for channel in intensity
+        )
+        for key in ("percentile_00_5", "percentile_99_5", "mean", "std")
+    }
 
 
 def check_label(path: str | Path, highest: int, classes: tuple[str, ...]) -> None:

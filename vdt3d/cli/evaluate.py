@@ -2,9 +2,8 @@
 
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from collections.abc import Mapping
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from multiprocessing import get_context
 from pathlib import Path
 
 DEFINITIONS = ("monai", "medpy", "chaos", "deepmind")  # of vdt3d.evaluation.surface, which --help need not import
@@ -149,7 +148,9 @@ def _labels_in(path: Path) -> set[int]:
 
 
 def _each(task, things, workers: int, title: str) -> list:
-    """``task`` of each thing, side by side in ``workers`` processes, with a bar on a terminal.
+    """``task`` of each thing, ``workers`` side by side, with a bar on a terminal.
+
+    Threads do: reading, comparing and searching leave the interpreter alone, and processes would import all anew.
 
     Raises:
         ValueError: those of all tasks.
@@ -158,13 +159,10 @@ def _each(task, things, workers: int, title: str) -> list:
     from rich.progress import track
 
     console = Console()
-    options = {"total": len(things), "console": console, "disable": not console.is_terminal, "transient": True}
-    attempt = partial(_attempt, task)
-    if workers > 1:
-        with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-            done = list(track(pool.map(attempt, things), title, **options))
-    else:
-        done = list(track(map(attempt, things), title, **options))
+    with ThreadPoolExecutor(workers) as pool:
+        done = pool.map(partial(_attempt, task), things)
+        bar = track(done, title, len(things), console=console, disable=not console.is_terminal, transient=True)
+        done = list(bar)
     problems = [str(result) for result in done if isinstance(result, ValueError)]
     if problems:
         raise ValueError(_listed(f"{len(problems)} of {len(done)} cases cannot be scored", problems))

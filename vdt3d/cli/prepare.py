@@ -6,6 +6,8 @@ docs/segmentation_data.md says where each is had, and what comes out.
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
+from vdt3d.cli.config import quiet_imports
+
 
 def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("name", help="btcv (or bcv), lits, acdc, lidc, msd, nnunet, or folder: any in their layouts")
@@ -29,6 +31,7 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 
 def run(args: Namespace) -> None:
+    quiet_imports()
     from rich.console import Console
 
     from medseg.datasets.prepare import prepare
@@ -43,6 +46,7 @@ def run(args: Namespace) -> None:
         cache=not args.no_cache,
         label_geometry=args.label_geometry,
         reader=declared,
+        initializer=quiet_imports,
     )
     console = Console(highlight=False)
     if report.fingerprint:

@@ -1,8 +1,6 @@
 """Normalisations: values to a common scale, as float32; label maps are never handed to them."""
 
-import json
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -138,57 +136,43 @@ class FingerprintNormalize(ZScore):
 
     CT is clipped to the data set's percentiles 0.5 and 99.5 and normalised with its mean and standard deviation, since
     Hounsfield units mean the same in every scan; any other channel gets the z-scores of its case. That is nnU-Net's
-    rule (Isensee et al. 2021).
-
-    Args:
-        fingerprint: the prepared data set's ``fingerprint.json``, or what it holds; its entry ``intensity`` has, for
-            each channel, ``modality``, ``percentile_00_5``, ``percentile_99_5``, ``mean`` and ``std``.
+    rule (Isensee et al. 2021). The numbers are the sample's ``statistics`` whose names begin with ``set_``, nan for
+    channels that are no CT.
 
     Raises:
-        ValueError: the file is missing or not of this kind; or (on use) it is of another number of channels.
+        ValueError: (on use) the sample has no such numbers, or of another number of channels.
     """
 
-    def __init__(self, fingerprint: str | Path | dict, floor: float = 1e-3):
-        super().__init__(floor)
-        self.channels = _intensities(fingerprint)
+    def draw(self, sample: Sample, rng: np.random.Generator) -> dict[str, Any]:
+        of_set = _known(
+            sample, low="set_percentile_00_5", high="set_percentile_99_5", set_mean="set_mean", set_std="set_std"
+        )
+        if len(of_set.get("set_mean", ())) != sample.image.channels:
+            raise ValueError(
+                f"case '{sample.name}' of {sample.image.channels} channels knows of its data set: "
+                f"{of_set or 'nothing'}; prepare the data set (tools/dataset/prepare.py) and say so: "
+                "dataset=dict(prepared='prepared')"
+            )
+        return of_set | super().draw(sample, rng)
 
     def apply(
-        self, volume: Volume, mean: tuple[float, ...] | None = None, std: tuple[float, ...] | None = None
+        self,
+        volume: Volume,
+        low: tuple[float, ...],
+        high: tuple[float, ...],
+        set_mean: tuple[float, ...],
+        set_std: tuple[float, ...],
+        **of_case,
     ) -> Volume:
-        if len(self.channels) != volume.channels:
-            raise ValueError(
-                f"the fingerprint is of {len(self.channels)} channels, the volume has {volume.channels}: "
-                "take the fingerprint of the data set it belongs to"
-            )
+        own_C = np.isnan(set_mean)
         array = np.array(volume.array, dtype=np.float32)
-        own_C = [known["modality"].upper() != "CT" for known in self.channels]
-        for values_DHW, own, known in zip(array, own_C, self.channels, strict=True):
-            if not own:
-                values_DHW.clip(known["percentile_00_5"], known["percentile_99_5"], out=values_DHW)
-                values_DHW -= known["mean"]
-                values_DHW /= max(known["std"], self.floor)
-        if any(own_C):
-            scores = super().apply(volume, mean, std).array
-            array[own_C] = scores[own_C]
+        for channel in np.flatnonzero(~own_C):
+            array[channel].clip(low[channel], high[channel], out=array[channel])
+            array[channel] -= np.float32(set_mean[channel])
+            array[channel] /= np.float32(max(set_std[channel], self.floor))
+        if own_C.any():
+            array[own_C] = super().apply(volume, **of_case).array[own_C]
         return volume.replace(array=array)
-
-
-def _intensities(fingerprint: str | Path | dict) -> list[dict[str, Any]]:
-    """The entry ``intensity`` of a fingerprint, checked."""
-    source = "fingerprint" if isinstance(fingerprint, dict) else str(fingerprint)
-    try:
-        known = fingerprint if isinstance(fingerprint, dict) else json.loads(Path(fingerprint).read_text("utf-8"))
-        channels = known["intensity"]
-        numbers = ("percentile_00_5", "percentile_99_5", "mean", "std")
-        return [
-            {"modality": str(channel["modality"]), **{name: float(channel[name]) for name in numbers}}
-            for channel in channels
-        ]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ValueError(
-            f"{source}: not the fingerprint of a prepared data set ({type(error).__name__}: {error}); "
-            "tools/dataset/prepare.py writes one as prepared/fingerprint.json"
-        ) from error
 
 
 def _known(sample: Sample, **names: str) -> dict[str, tuple[float, ...]]:

@@ -1,4 +1,5 @@
-# StdUNet: a 3D ResNet-18 whose stem keeps full resolution, a decoder over its five features, a small convolutional head.
+# StdUNet: a 3D ResNet-18 whose stem keeps full resolution, a decoder over its five features, a small head.
+norm_cfg = dict(type="SyncBN")
 model = dict(
     type="VolumeSegmentor",
     backbone=dict(
@@ -10,8 +11,8 @@ model = dict(
         stem_pool=True,
         unet_features=True,
         out_indices=(0, 1, 2, 3),
-        norm_cfg=dict(type="SyncBN"),
+        norm_cfg=norm_cfg,
     ),
-    neck=dict(type="UNetNeck", norm_cfg=dict(type="SyncBN")),
-    decode_head=dict(type="FCNHead3D", channels=16, num_convs=2, dropout_ratio=0.1, norm_cfg=dict(type="SyncBN")),
+    neck=dict(type="UNetNeck", norm_cfg=norm_cfg),
+    decode_head=dict(type="FCNHead3D", num_classes=2, norm_cfg=norm_cfg),
 )

@@ -74,7 +74,8 @@ def prepare_case(job: Job) -> Outcome:
     if job.cache is None:
         return Outcome(name)
     _remove_leftovers(job)
-    write_case(job.cache, name, *_prepared(sample, job))
+    prepared, extra = _prepared(sample, job)
+    write_case(job.cache, name, prepared, extra=extra)
     return Outcome(name, record=read_record(job.cache, name), new=True)
 
 

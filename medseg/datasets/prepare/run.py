@@ -1,12 +1,13 @@
 """The preparation of a data set: every case in a process of a pool, then the tables over all of them."""
 
 import json
-import multiprocessing
 import os
 import signal
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, TypeVar
 
@@ -55,6 +56,7 @@ def prepare(
     cache: bool = True,
     label_geometry: Literal["error", "image"] = "error",
     reader: dict[str, Any] | None = None,
+    initializer: Callable[[], object] | None = None,
 ) -> Report:
     """Convert a data set to the one layout, check every case, and prepare those to learn from.
 
@@ -74,6 +76,7 @@ def prepare(
         label_geometry: what happens where a label map has the shape of its image but lies elsewhere; "image" writes it
             anew with the geometry of the image.
         reader: options of ``vdt3d.io.read_volume``, such as ``dict(nan="zero")`` or ``dict(shear="resample")``.
+        initializer: called first in each process.
 
     Raises:
         ScanError: there is nothing of the data set in ``src``, or an archive is damaged.
@@ -88,10 +91,11 @@ def prepare(
         raise ScanError(dst, "is the source itself, whose label maps are not to be changed", "name another folder")
     workers = workers or max(1, min(8, (os.cpu_count() or 2) // 2))
     jobs = _jobs(source, dst, in_place, cache and source.cached, _rules(source, label_geometry, reader or {}))
-    if spacing == "median" and source.cached and cache:
-        spacing = _median_spacing(jobs, workers)
-    jobs = [job._replace(spacing=spacing if job.cache else None) for job in jobs]
-    outcomes = list(_each(prepare_case, jobs, workers, "prepare"))
+    each = partial(_each, workers=workers, initializer=initializer)
+    if spacing == "median":
+        found = list(filter(None, each(scan_spacing, [job for job in jobs if job.cache], title="measure")))
+        spacing = tuple(np.median(found, axis=0).tolist()) if found else None
+    outcomes = list(each(prepare_case, [job._replace(spacing=spacing) for job in jobs], title="prepare"))
     if not in_place:
         _write_tables(source, dst, jobs, outcomes)
     report = Report(outcomes, _write_measures(source, dst, outcomes, spacing))
@@ -148,28 +152,27 @@ def _targets(source: Source, dst: Path, case: Case, part: str) -> tuple[tuple[Pa
     return (target,), label and dst / f"labels{part}" / f"{case.name}{suffix[label]}"
 
 
-def _median_spacing(jobs: list[Job], workers: int) -> tuple[float, float, float] | None:
-    found = [
-        spacing for spacing in _each(scan_spacing, [job for job in jobs if job.cache], workers, "measure") if spacing
-    ]
-    return tuple(np.median(found, axis=0).tolist()) if found else None
-
-
-def _each(function: Callable[[Job], Answer], jobs: list[Job], workers: int, title: str) -> Iterator[Answer]:
+def _each(
+    function: Callable[[Job], Answer],
+    jobs: list[Job],
+    *,
+    workers: int,
+    initializer: Callable[[], object] | None,
+    title: str,
+) -> Iterator[Answer]:
     """The answers of ``function`` to the jobs, in order, with a bar where there is a terminal."""
     console = Console(stderr=True)
-    answers = _in_processes(function, jobs, workers)
-    return iter(track(answers, title, total=len(jobs), console=console, disable=not console.is_terminal))
+    answers = map(function, jobs) if min(workers, len(jobs)) < 2 else _spread(function, jobs, workers, initializer)
+    yield from track(answers, title, total=len(jobs), console=console, disable=not console.is_terminal)
 
 
-def _in_processes(function: Callable[[Job], Answer], jobs: list[Job], workers: int) -> Iterator[Answer]:
-    if min(workers, len(jobs)) < 2:
-        yield from map(function, jobs)
-        return
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(min(workers, len(jobs)), context, initializer=_start_worker) as pool:
+def _spread(
+    function: Callable[[Job], Answer], jobs: list[Job], workers: int, initializer: Callable[[], object] | None
+) -> Iterator[Answer]:
+    """The same from a pool of processes."""
+    with ProcessPoolExecutor(min(workers, len(jobs)), get_context("spawn"), initializer) as pool:
         try:
-            yield from pool.map(function, jobs)
+            yield from pool.map(partial(_in_worker, function), jobs)
         except BrokenProcessPool as error:
             raise ValueError(
                 f"a worker was killed, most likely for want of memory: each of {workers} holds a whole case; take fewer"
@@ -180,9 +183,10 @@ def _in_processes(function: Callable[[Job], Answer], jobs: list[Job], workers: i
             raise
 
 
-def _start_worker() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the main process tells them to stop, after the case in hand
+def _in_worker(function: Callable[[Job], Answer], job: Job) -> Answer:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the main process ends the workers, after the case in hand
     torch.set_num_threads(1)
+    return function(job)
 
 
 def _write_tables(source: Source, dst: Path, jobs: list[Job], outcomes: list[Outcome]) -> None:

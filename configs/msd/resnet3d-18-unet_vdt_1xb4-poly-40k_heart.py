@@ -1,0 +1,7 @@
+# Task 2 of the Decathlon: left atrium in MRI.
+_base_ = "resnet3d-18-unet_vdt_1xb4-poly-40k_liver.py"
+dataset = dict(task=2, data_root="data/msd/Task02_Heart")
+model = dict(decode_head=dict(num_classes=2))
+train_dataloader = dict(dataset=dataset)
+val_dataloader = dict(dataset=dataset)
+test_dataloader = dict(dataset=dataset)

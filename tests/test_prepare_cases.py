@@ -1,0 +1,250 @@
+"""Preparation of cases: what is cut, sampled and measured by hand, and runs that are stopped and taken up again."""
+
+import json
+import os
+import signal
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import processes
+import pytest
+
+from medseg.datasets import VolumeSegmentation
+from medseg.datasets.prepare import Report, prepare
+from medseg.datasets.prepare.cases import crop
+from vdt3d.cli import main
+from vdt3d.io import cache, list_cases, read_case, write_nifti
+from vdt3d.structures import LabelMap, Sample, Volume, affine_from_spacing
+from vdt3d.transforms import FingerprintNormalize
+
+BODY = (slice(None), slice(1, 5), slice(2, 7))  # (4, 4, 5) voxels
+UPSIDE_DOWN = np.array([[0.0, 0, 1, 5], [0, 1, 0, 0], [-4, 0, 0, 0], [0, 0, 0, 1]])  # spacing (4, 1, 1), z runs down
+
+
+def write(root: Path, name: str, label_value: float, affine: np.ndarray) -> None:
+    """Air around a body of water; ten voxels of it bear label 1 and one value, and the first voxel label 2."""
+    image, labels = np.full((1, 4, 6, 8), -1000, np.float32), np.zeros((1, 4, 6, 8), np.uint8)
+    image[:, *BODY] = 0
+    labels[0, 1, 2:4, 2:7] = 1
+    image[labels == 1] = label_value
+    write_nifti(Volume(image, affine), root / f"imagesTr/{name}.nii.gz")
+    write_nifti(LabelMap(labels, affine), root / f"labelsTr/{name}.nii.gz")
+
+
+def describe(root: Path, *names: str) -> None:
+    content = {
+        "modality": {"0": "CT"},
+        "labels": {"0": "background", "1": "organ", "2": "rare"},
+        "training": [{"image": f"imagesTr/{name}.nii.gz", "label": f"labelsTr/{name}.nii.gz"} for name in names],
+    }
+    (root / "dataset.json").write_text(json.dumps(content))
+
+
+@pytest.fixture
+def two(tmp_path: Path) -> Path:
+    """Two cases, at 2 mm and, upside down, at 4 mm between slices."""
+    root = tmp_path / "two"
+    write(root, "a", 100, affine_from_spacing((2.0, 1.0, 1.0)))
+    write(root, "b", 200, UPSIDE_DOWN)
+    describe(root, "a", "b")
+    return root
+
+
+def run(root: Path, **options) -> Report:
+    """Prepare the folder where it is, in this process."""
+    return prepare("folder", root, root, workers=1, **options)
+
+
+def new(report: Report) -> list[str]:
+    return [outcome.name for outcome in report.outcomes if outcome.new]
+
+
+def test_cases_are_turned_upright_and_cropped_to_the_body(two: Path):
+    run(two)
+    for name, affine in (("a", affine_from_spacing((2.0, 1.0, 1.0))), ("b", UPSIDE_DOWN)):
+        sample = read_case(two / "prepared/cases", name)
+        assert sample.image.shape == sample.label_map.shape == (4, 4, 5)
+        steps = sample.image.affine[:3, :3]
+        assert (np.diag(steps[::-1]) > 0).all() and np.count_nonzero(steps) == 3  # z, y, x along S, A, R
+        # Voxel (1, 2, 2) of the scan is labelled: where is it in the world, and what is there in the cache?
+        index = np.linalg.solve(sample.image.affine, affine @ [1, 2, 2, 1])[:3].round().astype(int)
+        assert np.asarray(sample.label_map.array)[0, *index] == 1
+        before = index - [0, 1, 0]  # one row before it, the body has no label
+        assert np.asarray(sample.label_map.array)[0, *before] == 0
+
+
+def test_the_fingerprint_is_as_worked_out_by_hand(two: Path):
+    run(two)
+    found = json.loads((two / "prepared/fingerprint.json").read_text())
+    assert found["cases"] == 2
+    assert found["median_spacing"] == [3, 1, 1] and found["median_shape"] == [4, 6, 8]
+    assert found["pipeline"] == [{"type": "Reorient3D"}, {"type": "CropForeground3D", "threshold": -500}]
+    # The labelled voxels are ten of 100 and ten of 200: 50 away from their mean, each way.
+    assert found["intensity"] == [
+        {
+            "modality": "CT",
+            "percentile_00_5": 100,
+            "median": 150,
+            "percentile_99_5": 200,
+            "mean": 150,
+            "std": 50,
+        }
+    ]
+    # 10 voxels of 2 mm3 and 10 of 4 mm3; 20 of 2 x 4 x 4 x 5 voxels in all.
+    organ = {"label": 1, "cases": 2, "median_volume_mm3": 30, "frequency": 0.125}
+    assert found["classes"]["organ"] == organ
+    assert found["classes"]["rare"] == {"label": 2, "cases": 0, "median_volume_mm3": None, "frequency": 0}
+    case = found["per_case"]["b"]
+    assert case["shape"] == [4, 6, 8] and case["spacing"] == [4, 1, 1] and case["prepared_shape"] == [4, 4, 5]
+    assert case["volumes_mm3"] == {"background": 280, "organ": 40}  # 80 - 10 voxels of 4 mm3
+    assert case["intensity"][0]["mean"] == 200 and case["intensity"][0]["std"] == 0
+    table = pd.read_csv(two / "prepared/summary.csv").set_index("case")
+    assert table.loc["a", ["shape_z", "spacing_z", "prepared_shape_x", "organ_mm3", "rare_mm3"]].tolist() == [
+        4,
+        2,
+        5,
+        20,
+        0,
+    ]
+
+
+def test_whole_scans_are_made_like_the_prepared_cases(two: Path):
+    """The data set class repeats the fingerprint's pipeline, and normalises with its numbers."""
+    run(two, spacing=(1.0, 1.0, 1.0))
+    scans, cases = (
+        VolumeSegmentation(two, split="trainval", prepared="prepared", whole_scans=whole) for whole in (True, False)
+    )
+    for index in range(2):
+        whole, prepared = scans.read(scans.get_data_info(index)), cases.read(cases.get_data_info(index))
+        assert whole.image.same_grid(prepared.image)
+        np.testing.assert_array_equal(whole.image.array, np.asarray(prepared.image.array))
+        organ = np.asarray(prepared.label_map.array) == 1
+        values = FingerprintNormalize()(whole).image.array[organ]
+        # Sampling at 1 mm has put values between 0 and 200, so the numbers are no longer round; but the same for all.
+        np.testing.assert_array_equal(FingerprintNormalize()(prepared).image.array[organ], values)
+
+
+def test_the_median_spacing_is_measured_first(two: Path):
+    report = run(two, spacing="median")
+    shapes = {o.name: (o.record["shape"][1], o.record["spacing"][0]) for o in report.outcomes}
+    # 4 slices of 2 mm are 3 of 2.67 mm (8 / 3 rounds to 3), and 4 of 4 mm are 5 of 3.2 mm (16 / 3 rounds to 5).
+    assert shapes == {"a": (3, pytest.approx(8 / 3)), "b": (5, pytest.approx(3.2))}
+    assert report.fingerprint["pipeline"][-1] == {"type": "ResampleSpacing3D", "spacing": [3, 1, 1]}
+    assert report.fingerprint["per_case"]["b"]["spacing"] == [4, 1, 1]
+    assert new(run(two, spacing="median")) == []
+
+
+def mr(image: np.ndarray, label_at: tuple[int, int, int]) -> Sample:
+    labels = np.zeros(image.shape, np.uint8)
+    labels[0, *label_at] = 1
+    return Sample(Volume(image), LabelMap(labels))
+
+
+def test_what_is_no_ct_is_cropped_of_its_zeros_alone():
+    image = np.zeros((1, 4, 6, 8), np.float32)
+    image[:, *BODY] = 7
+    assert crop(mr(image, (0, 1, 2)), ct=False).image.shape == (4, 4, 5)
+    assert crop(mr(image, (0, 0, 0)), ct=False).image.shape == (4, 6, 8)  # the label would be lost
+    image[0, 0, 0, 0] = -1  # 0 is no background then, but a value like others
+    assert crop(mr(image, (0, 1, 2)), ct=False).image.shape == (4, 6, 8)
+
+
+def test_a_ct_of_air_alone_stays_whole():
+    image = np.random.default_rng(0).normal(-1000, 10, (1, 4, 6, 8)).astype(np.float32)
+    assert crop(mr(image, (0, 1, 2)), ct=True).image.shape == (4, 6, 8)
+
+
+def test_a_data_set_without_labelled_voxels_has_no_intensity(two: Path):
+    for name, affine in (("a", affine_from_spacing((2.0, 1.0, 1.0))), ("b", UPSIDE_DOWN)):
+        write_nifti(LabelMap(np.zeros((1, 4, 6, 8), np.uint8), affine), two / f"labelsTr/{name}.nii.gz")
+    report = run(two)
+    assert report.problems == [] and report.fingerprint["intensity"] == []
+    assert report.fingerprint["classes"]["background"]["frequency"] == 1
+
+
+def test_a_second_run_does_only_what_has_changed(two: Path):
+    assert new(run(two)) == ["a", "b"]
+    assert new(run(two)) == []
+    write(two, "b", 300, UPSIDE_DOWN)
+    assert new(run(two)) == ["b"]
+    assert run(two).fingerprint["intensity"][0]["percentile_99_5"] == 300
+    (two / "prepared/cases/a.json").unlink()
+    assert new(run(two)) == ["a"]
+    assert new(run(two, spacing=(1.0, 1.0, 1.0))) == ["a", "b"]
+    record = cache.read_record(two / "prepared/cases", "a")
+    assert record["shape"] == [1, 8, 4, 5]  # 4 slices of 2 mm
+    assert new(run(two, reader={"nan": "zero"}, spacing=(1.0, 1.0, 1.0))) == ["a", "b"]
+
+
+def test_a_case_gone_bad_leaves_the_cache_and_comes_back(two: Path):
+    run(two)
+    path = two / "imagesTr/a.nii.gz"
+    good = path.read_bytes()
+    path.write_bytes(good[: len(good) // 2])
+    assert [problem["case"] for problem in run(two).problems] == ["a"]
+    assert list_cases(two / "prepared/cases") == ["b"] and (two / "problems.json").exists()
+    path.write_bytes(good)
+    assert new(run(two)) == ["a"] and not (two / "problems.json").exists()
+
+
+def killed_while_writing(root: Path, dst: Path) -> None:
+    """Prepare, and be killed with the second case's label map written but not yet in its place."""
+    honest, written = cache.write_aside, []
+
+    def write_aside(path: Path, write) -> None:
+        def and_die(aside: Path) -> None:
+            write(aside)
+            if path.name == "b.seg.b2nd":
+                os.kill(os.getpid(), signal.SIGKILL)
+
+        written.append(path.name)
+        honest(path, and_die)
+
+    cache.write_aside = write_aside
+    prepare("folder", root, dst, workers=1)
+
+
+def test_a_run_that_is_killed_leaves_nothing_half_written(two: Path, tmp_path: Path):
+    dst, cases = tmp_path / "dst", tmp_path / "dst/prepared/cases"
+    assert processes.call(killed_while_writing, two, dst).code == -signal.SIGKILL
+    assert list_cases(cases) == ["a"]
+    assert not (dst / "dataset.json").exists() and not (cases / "b.seg.b2nd").exists()
+    assert list(cases.glob(".b.seg.b2nd.*")) != []  # what nobody could clear away
+    report = prepare("folder", two, dst, workers=1)
+    assert new(report) == ["b"] and report.problems == []
+    assert list_cases(cases) == ["a", "b"] and (dst / "dataset.json").exists()
+    assert [path for path in dst.rglob("*") if path.name.startswith(".")] == []
+
+
+def test_a_full_disk_stops_the_run_and_leaves_nothing_half_written(two: Path, monkeypatch: pytest.MonkeyPatch):
+    def full(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(np, "save", full)
+    with pytest.raises(OSError, match="No space left"):
+        run(two)
+    assert list_cases(two / "prepared/cases") == []
+    assert [path for path in two.rglob("*") if path.name.startswith(".")] == []
+
+
+def test_processes_do_what_one_does(two: Path, tmp_path: Path, capsys, monkeypatch: pytest.MonkeyPatch):
+    # The contexts pickle alike; this one has the imports behind it.
+    monkeypatch.setattr("medseg.datasets.prepare.run.get_context", lambda _: processes._CONTEXT)
+    alone = prepare("folder", two, tmp_path / "alone", workers=1)
+    main(["prepare", "folder", str(two), str(tmp_path / "dst"), "--workers", "2", "--spacing", "2", "1", "1"])
+    shown = capsys.readouterr().out
+    assert "2 cases, in the median 4 x 6 x 8 voxels of 3 x 1 x 1 mm" in shown
+    assert shown.endswith("2 of 2 cases are good\n")
+    spread = prepare("folder", two, tmp_path / "dst", workers=1, spacing=(2.0, 1.0, 1.0))
+    assert new(spread) == []
+    # Case a has 2 mm already: both ways it comes out the same.
+    assert spread.fingerprint["per_case"]["a"] == alone.fingerprint["per_case"]["a"]
+
+
+@pytest.mark.parametrize("words", [["1", "2"], ["fine"], ["1", "-1", "1"], ["median", "1", "1"]])
+def test_a_spacing_that_is_none_is_refused(words: list[str], two: Path, capsys):
+    with pytest.raises(SystemExit) as left:
+        main(["prepare", "folder", str(two), str(two), "--workers", "1", "--spacing", *words])
+    said = capsys.readouterr().err
+    assert left.value.code == 2 and "three" in said and "median" in said
