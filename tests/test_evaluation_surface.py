@@ -111,6 +111,7 @@ def blobs(seed: int, shape: tuple[int, ...] = (12, 15, 10)) -> tuple[np.ndarray,
     return tuple(common + part > 0.05 for part in own)
 
 
+@pytest.mark.filterwarnings("ignore:.*always_return_as_numpy:FutureWarning")  # MONAI's, of its own call
 @pytest.mark.parametrize("seed", range(4))
 def test_agrees_with_monai(seed):
     one, other = blobs(seed)

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from vdt3d.inference import PostProcess, fill_holes, keep_largest, remove_small
+from vdt3d.registry import UnknownTypeError
 from vdt3d.structures import LabelMap, affine_from_spacing
 
 
@@ -84,3 +85,5 @@ def test_a_config_names_the_steps_in_order():
     clean = PostProcess([dict(type="remove_small", min_mm3=2.0), dict(type="keep_largest", groups=[(1, 2)])])
     assert listed(clean(row(1, 1, 0, 2, 0, 2, 2, 2))) == [0, 0, 0, 0, 0, 2, 2, 2]
     assert listed(PostProcess()(row(1, 0, 1))) == [1, 0, 1]
+    with pytest.raises(UnknownTypeError, match="did you mean 'keep_largest'"):
+        PostProcess([dict(type="keep_larger")])

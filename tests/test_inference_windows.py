@@ -207,7 +207,6 @@ def test_a_network_that_cannot_be_right_is_refused(inferer, network, message):
         (dict(weights="hann"), "choose 'gaussian' or 'uniform'"),
         (dict(batch=0), "at least one window"),
         (dict(flips="DX"), "letters of 'DHW'"),
-        (dict(post_process=[dict(type="smooth")]), "no post-processing 'smooth'; choose from keep_largest"),
     ],
 )
 def test_settings_that_cannot_be_right_are_refused(arguments, message):

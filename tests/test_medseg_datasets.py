@@ -12,6 +12,7 @@ from medseg.datasets.msd import TASKS
 from medseg.datasets.splits import assign_parts
 from vdt3d.io import ScanError, read_record, write_case, write_nifti
 from vdt3d.structures import LabelMap, Sample, Volume, affine_from_spacing
+from vdt3d.transforms import undo
 
 SPLITS = Path(__file__).parents[1] / "data/splits"
 AFFINE = affine_from_spacing((2.0, 1.0, 1.0))
@@ -119,27 +120,33 @@ def test_a_whole_scan_keeps_its_truth_as_reference(msd):
     assert (unknown.name, unknown.reference, unknown.label_map) == ("unknown", None, None)
 
 
+def prepare(root, image, labels, modality="CT", pipeline=()):
+    """What tools/dataset/prepare.py leaves of every case: the same image and labels for all."""
+    for case in read_layout(root).labelled:
+        write_case(root / "prepared/cases", case.name, Sample(Volume(image), LabelMap(labels)), extra={})
+    channel = {"modality": modality, "percentile_00_5": -100, "percentile_99_5": 200, "mean": 40.0, "std": 50.0}
+    write_json(root / "prepared/fingerprint.json", {"intensity": [channel], "pipeline": list(pipeline)})
+
+
 def test_prepared_cases_are_read_from_the_cache(msd):
-    for case in read_layout(msd).labelled:
-        image, labels = np.full((1, 3, 3, 3), 7), np.zeros((1, 3, 3, 3), np.uint8)
-        labels[0, 2, 2, 2] = 1
-        write_case(msd / "prepared/cases", case.name, Sample(Volume(image), LabelMap(labels)), extra={})
+    labels = np.zeros((1, 3, 3, 3), np.uint8)
+    labels[0, 2, 2, 2] = 1
+    prepare(msd, np.full((1, 3, 3, 3), 7), labels)
     cases = VolumeSegmentation(msd, split="all", prepared="prepared", group=r"(p\d)_")
     sample = cases[0]
     assert (sample.name, sample.group, sample.image.shape) == ("p2_5", "p2", (3, 3, 3))
     assert not isinstance(sample.image.array, np.ndarray)  # still in its file
     assert sample.foreground[1].tolist() == [[2, 2, 2]]
+    assert (sample.statistics["mean"], sample.statistics["set_mean"]) == ((7.0,), (40.0,))  # the case's, the data set's
     (msd / "prepared/cases/p1_2.json").unlink()
     with pytest.raises(ScanError, match=r"p1_2.json: is missing, a file of case 'p1_2'; prepare it"):
         VolumeSegmentation(msd, split="all", prepared="prepared")
 
 
 def test_a_patch_larger_than_a_prepared_case_holds_its_one_labelled_voxel(msd):
-    for case in read_layout(msd).labelled:
-        labels = np.zeros((1, 3, 9, 9), np.uint8)
-        labels[0, 2, 8, 8] = 1  # in the last slice, in its corner
-        image = Volume(labels + 40.0)
-        write_case(msd / "prepared/cases", case.name, Sample(image, LabelMap(labels)), extra={})
+    labels = np.zeros((1, 3, 9, 9), np.uint8)
+    labels[0, 2, 8, 8] = 1  # in the last slice, in its corner
+    prepare(msd, labels + 40.0, labels)
     patch = dict(type="RandomPatch3D", size=(6, 4, 4), foreground=1.0)
     cases = VolumeSegmentation(msd, split="all", prepared="prepared", pipeline=[patch, dict(type="PackSegmentation")])
     for index in range(len(cases)):
@@ -149,10 +156,34 @@ def test_a_patch_larger_than_a_prepared_case_holds_its_one_labelled_voxel(msd):
         assert image[labels == 1].tolist() == [41] and image.min() == 40  # surrounded by the least value
 
 
+def test_a_whole_scan_goes_the_way_of_the_preparation_and_back(msd):
+    crop = {"type": "CenterCrop3D", "size": [2, 3, 4]}
+    prepare(msd, np.ones((1, 2, 3, 4)), np.zeros((1, 2, 3, 4), np.uint8), pipeline=[crop])
+    sample = VolumeSegmentation(msd, split="all", prepared="prepared", whole_scans=True)[0]
+    assert (sample.image.array == np.full((1, 2, 3, 4), 5)).all()  # of the scan itself, whose value is 5
+    assert sample.label_map is None
+    assert sample.reference.shape == SHAPE and sample.reference.array[0, 3, 4, 5] == 1  # not cropped
+    assert undo(sample.image, sample).same_grid(sample.reference)
+    assert sample.statistics["set_std"] == (50.0,)
+
+
+def test_a_data_set_without_units_has_no_numbers_of_its_own(msd):
+    prepare(msd, np.ones((1, 2, 2, 2)), np.zeros((1, 2, 2, 2), np.uint8), modality="MRI")
+    assert np.isnan(VolumeSegmentation(msd, split="all", prepared="prepared")[0].statistics["set_mean"])
+
+
+@pytest.mark.parametrize("content", [None, "[", "{}", '{"intensity": []}', '{"intensity": [{}], "pipeline": []}'])
+def test_a_folder_that_was_not_prepared_is_refused(msd, content):
+    prepare(msd, np.ones((1, 2, 2, 2)), np.zeros((1, 2, 2, 2), np.uint8))
+    path = msd / "prepared/fingerprint.json"
+    path.unlink() if content is None else path.write_text(content)
+    with pytest.raises(ScanError, match=r"fingerprint.json: is not the fingerprint of a prepared data set"):
+        VolumeSegmentation(msd, split="all", prepared="prepared", whole_scans=True)
+
+
 def test_a_prepared_label_that_is_no_class_is_refused(msd):
     labels = np.full((1, 2, 2, 2), 2, np.uint8)
-    for case in read_layout(msd).labelled:
-        write_case(msd / "prepared/cases", case.name, Sample(Volume(labels), LabelMap(labels)), extra={})
+    prepare(msd, labels, labels)
     with pytest.raises(ScanError, match=r"p2_5.json: holds the label 2, but there are 2 classes"):
         VolumeSegmentation(msd, split="all", prepared="prepared")[0]
 
@@ -307,7 +338,6 @@ def test_a_split_that_does_not_fit_is_refused(msd, content, message):
     [
         ({"split": "dev"}, "the split is one of train, val, test, trainval, all"),
         ({"fold": 5}, "the fold from 0 to 4"),
-        ({"prepared": "x", "whole_scans": True}, "leave prepared out"),
         ({"split_file": "gone.json"}, "there is no split file gone.json, neither in data_root"),
         ({"group": r"(q\d)"}, r"finds no patient in the case name 'p2_5'"),
     ],

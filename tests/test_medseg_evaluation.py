@@ -10,8 +10,9 @@ from mmengine.evaluator import Evaluator
 
 from medseg.evaluation import SegmentationScores, case_scores, save_report, summary
 from vdt3d.evaluation import DEFINITIONS, surface_scores
+from vdt3d.io import LazyArray, read_case, write_case
 from vdt3d.registry import METRICS
-from vdt3d.structures import LabelMap, SegmentationSample, affine_from_spacing
+from vdt3d.structures import LabelMap, Sample, SegmentationSample, affine_from_spacing
 
 SPACING = (2.0, 1.0, 1.0)
 
@@ -57,6 +58,15 @@ def test_a_case_by_hand():
 def test_maps_of_booleans_are_scored():
     found = case_scores(label_map(np.ones((2, 2, 2), bool)), label_map(np.ones((2, 2, 2), bool)), {"organ": 1})
     assert (found["organ"]["dice"], found["organ"]["hd95"]) == (1, 0)
+
+
+def test_a_reference_that_waits_in_a_cache(tmp_path):
+    guess, truth = maps()
+    write_case(tmp_path, "case", Sample(label_map(guess), label_map(truth)), extra={})
+    cached = read_case(tmp_path, "case").label_map
+    assert isinstance(cached.array, LazyArray)
+    labels = {"one": 1, "two": 2}
+    assert case_scores(label_map(guess), cached, labels) == case_scores(label_map(guess), label_map(truth), labels)
 
 
 def test_a_voxel_at_the_last_slice():

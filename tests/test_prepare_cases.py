@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -111,18 +112,17 @@ def test_the_fingerprint_is_as_worked_out_by_hand(two: Path):
 
 def test_whole_scans_are_made_like_the_prepared_cases(two: Path):
     """The data set class repeats the fingerprint's pipeline, and normalises with its numbers."""
+    run(two)
+    prepared = VolumeSegmentation(two, split="trainval", prepared="prepared")
+    sample = prepared.read(prepared.get_data_info(1))
+    organ = np.asarray(sample.label_map.array) == 1
+    np.testing.assert_array_equal(FingerprintNormalize()(sample).image.array[organ], 1)  # (200 - 150) / 50
     run(two, spacing=(1.0, 1.0, 1.0))
-    scans, cases = (
-        VolumeSegmentation(two, split="trainval", prepared="prepared", whole_scans=whole) for whole in (True, False)
-    )
+    scans = VolumeSegmentation(two, split="trainval", prepared="prepared", whole_scans=True)
     for index in range(2):
-        whole, prepared = scans.read(scans.get_data_info(index)), cases.read(cases.get_data_info(index))
-        assert whole.image.same_grid(prepared.image)
-        np.testing.assert_array_equal(whole.image.array, np.asarray(prepared.image.array))
-        organ = np.asarray(prepared.label_map.array) == 1
-        values = FingerprintNormalize()(whole).image.array[organ]
-        # Sampling at 1 mm has put values between 0 and 200, so the numbers are no longer round; but the same for all.
-        np.testing.assert_array_equal(FingerprintNormalize()(prepared).image.array[organ], values)
+        whole, sample = scans.read(scans.get_data_info(index)), prepared.read(prepared.get_data_info(index))
+        assert whole.image.same_grid(sample.image)
+        np.testing.assert_array_equal(whole.image.array, np.asarray(sample.image.array))
 
 
 def test_the_median_spacing_is_measured_first(two: Path):
@@ -230,16 +230,27 @@ def test_a_full_disk_stops_the_run_and_leaves_nothing_half_written(two: Path, mo
 
 def test_processes_do_what_one_does(two: Path, tmp_path: Path, capsys, monkeypatch: pytest.MonkeyPatch):
     # The contexts pickle alike; this one has the imports behind it.
-    monkeypatch.setattr("medseg.datasets.prepare.run.get_context", lambda _: processes._CONTEXT)
+    monkeypatch.setattr("medseg.datasets.prepare.run.get_context", lambda _: get_context("forkserver"))
     alone = prepare("folder", two, tmp_path / "alone", workers=1)
     main(["prepare", "folder", str(two), str(tmp_path / "dst"), "--workers", "2", "--spacing", "2", "1", "1"])
     shown = capsys.readouterr().out
-    assert "2 cases, in the median 4 x 6 x 8 voxels of 3 x 1 x 1 mm" in shown
+    assert "Cases to learn from: 2, median 4 x 6 x 8 voxels of 3 x 1 x 1 mm" in " ".join(shown.split())
     assert shown.endswith("2 of 2 cases are good\n")
     spread = prepare("folder", two, tmp_path / "dst", workers=1, spacing=(2.0, 1.0, 1.0))
     assert new(spread) == []
     # Case a has 2 mm already: both ways it comes out the same.
     assert spread.fingerprint["per_case"]["a"] == alone.fingerprint["per_case"]["a"]
+
+
+def be_killed(job) -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_a_worker_that_is_killed_is_reported(two: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("medseg.datasets.prepare.run.get_context", lambda _: get_context("forkserver"))
+    monkeypatch.setattr("medseg.datasets.prepare.run.prepare_case", be_killed)
+    with pytest.raises(ValueError, match=r"a worker was killed, most likely for want of memory: .* take fewer"):
+        prepare("folder", two, two, workers=2)
 
 
 @pytest.mark.parametrize("words", [["1", "2"], ["fine"], ["1", "-1", "1"], ["median", "1", "1"]])

@@ -349,3 +349,27 @@ def test_what_cannot_be_meant_is_refused(tmp_path: Path):
     (task / "dataset.json").write_text(json.dumps(content))
     with pytest.raises(ScanError, match=r"dataset.json: names .*elsewhere.nii.gz, outside its folder"):
         prepare("msd", task, tmp_path / "dst")
+
+
+def test_the_commands_of_the_guide_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Each as printed, on a tiny release where the guide says the download is."""
+    monkeypatch.chdir(tmp_path)
+    downloads = tmp_path / "downloads"
+    for make, folder in ((btcv, "btcv"), (acdc, "acdc"), (lits, "lits"), (lidc, "lidc")):
+        make(downloads / folder)
+    msd(downloads)
+    nnunet(downloads)
+    shutil.copytree(downloads / "Task09_Spleen", "my_task")
+    shutil.make_archive("downloads/RawData", "zip", downloads / "btcv")
+    shutil.make_archive("downloads/acdc", "zip", downloads / "acdc")
+    shutil.make_archive("downloads/Task09_Spleen", "tar", downloads, "Task09_Spleen")
+    guide = (Path(__file__).parents[1] / "docs/segmentation_data.md").read_text(encoding="utf-8")
+    commands = [line for block in re.findall(r"```bash\n(.*?)```", guide, re.DOTALL) for line in block.splitlines()]
+    assert len(commands) == 7
+    for command in commands:
+        python, tool, *words = command.split()
+        assert (python, tool) == ("python", "tools/dataset/prepare.py")
+        main(["prepare", *words, "--workers", "1"])
+    prepared = sorted(path.parts[:-1] for path in Path().glob("**/fingerprint.json"))
+    folders = ("data/acdc", "data/btcv", "data/lits", "data/msd/Task09_Spleen", "data/two", "my_task")
+    assert prepared == [(*folder.split("/"), "prepared") for folder in folders]

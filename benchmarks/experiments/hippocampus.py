@@ -51,7 +51,7 @@ def our_arm(arm: str, data: Path, folder: Path, seed: int, minutes: float, weigh
     steps = int(60 * minutes / per_step)
     options += [f"train_cfg.max_iters={steps}", f"train_cfg.val_interval={steps // VALIDATIONS}"]
     history = record.train(config, folder, *options)
-    best = next(folder.glob("best_dice_iter_*.pth"))
+    best = folder / "best_dice.pth"
     cases = folder / "cases.json"
     scores = record.test(config, best, *options, f"test_evaluator.out={cases}")
     times = step_seconds(folder)

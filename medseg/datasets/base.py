@@ -16,9 +16,7 @@ from vdt3d.datasets.base import built
 from vdt3d.datasets.splits import SPLITS
 from vdt3d.io import ScanError, read_case, read_label_map, read_volume
 from vdt3d.registry import DATASETS
-from vdt3d.structures import LabelMap, Sample, Volume
-
-IGNORED = 255  # in a label map: nobody knows what is there
+from vdt3d.structures import IGNORED, LabelMap, Sample, Volume
 
 
 @DATASETS.register_module()

@@ -10,6 +10,7 @@ from medseg.evaluation.report import check_suffix, save_report
 from medseg.evaluation.scores import case_scores, summary
 from vdt3d.evaluation.surface import Definition
 from vdt3d.registry import METRICS
+from vdt3d.structures import IGNORED
 
 OF_A_LABEL = ("dice", "hd95", "nsd")  # told label by label; ``out`` holds the others too
 
@@ -21,7 +22,7 @@ class SegmentationScores(BaseMetric):
     Returned are ``dice``, ``iou``, ``volume_difference`` and, with ``surface``, ``hd95``, ``assd``, ``mssd``, ``nsd``:
     each the mean over cases of the mean over the labels a case has (in either map); ``dice_pooled`` and
     ``iou_pooled``: the mean over labels of the score of all cases' voxels counted together; ``dice_LABEL`` and, with
-    ``surface``, ``hd95_LABEL`` and ``nsd_LABEL``: means over cases; ``infinite_distances``: in how many a label is in
+    ``surface``, ``hd95_LABEL`` and ``nsd_LABEL``: means over cases (blanks in a name become ``_``); ``infinite_distances``: in how many a label is in
     one map only, which the means of distances leave out. With ``resamples``, ``SCORE_low`` and ``SCORE_high``.
 
     Args:
@@ -49,7 +50,7 @@ class SegmentationScores(BaseMetric):
         surface: bool = True,
         definition: Definition = "monai",
         tolerance: float = 1.0,
-        ignore_index: int | None = 255,
+        ignore_index: int | None = IGNORED,
         resamples: int = 0,
         seed: int = 0,
         out: str | None = None,
@@ -115,5 +116,7 @@ def flat(report: Mapping[str, Any]) -> dict[str, float]:
             }
     for score in OF_A_LABEL:
         if score in mean:
-            scores |= {f"{score}_{label}": entry[score]["mean"] for label, entry in report["labels"].items()}
+            scores |= {
+                f"{score}_{label.replace(' ', '_')}": entry[score]["mean"] for label, entry in report["labels"].items()
+            }
     return scores | ({"infinite_distances": mean["hd95"]["infinite"]} if "hd95" in mean else {})

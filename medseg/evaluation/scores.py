@@ -9,7 +9,7 @@ from scipy.ndimage import find_objects
 from vdt3d.evaluation.intervals import bootstrap_weights, interval
 from vdt3d.evaluation.overlap import dice, iou, label_counts, regions_of, volume_difference
 from vdt3d.evaluation.surface import Definition, grown, surface_scores
-from vdt3d.structures import LabelMap
+from vdt3d.structures import IGNORED, LabelMap
 
 COUNTS = ("both", "only_guess", "only_truth")  # the voxels behind the scores: they add up over cases, scores do not
 
@@ -21,7 +21,7 @@ def case_scores(
     *,
     definition: Definition = "monai",
     tolerance: float = 1.0,
-    ignore_index: int | None = 255,
+    ignore_index: int | None = IGNORED,
     surface: bool = True,
 ) -> dict[str, dict[str, float]]:
     """Of each label the voxel counts ``both, only_guess, only_truth``, the scores ``dice, iou, volume_difference`` (see
@@ -64,7 +64,7 @@ def case_scores(
 
 
 def _numbers(labelled: LabelMap) -> np.ndarray:
-    array = np.asarray(labelled.array[0])
+    array = np.asarray(labelled.array)[0]  # read whole, where it waits in a cache
     return array.view(np.uint8) if array.dtype == bool else array
 
 

@@ -15,10 +15,9 @@ from medseg.models.losses import (
 )
 from medseg.models.necks import UNetNeck
 from medseg.models.segmentors import VolumeSegmentor
-from medseg.models.targets import IGNORE, LabelScheme
+from medseg.models.targets import LabelScheme
 
 __all__ = [
-    "IGNORE",
     "CombineLoss",
     "ComboLoss",
     "CrossEntropyLoss3D",

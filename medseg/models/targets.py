@@ -5,9 +5,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
-from vdt3d.structures import SegmentationSample
-
-IGNORE = 255  # voxels of this label count in no loss and no score
+from vdt3d.structures import IGNORED, SegmentationSample
 
 
 class LabelScheme:
@@ -35,16 +33,16 @@ class LabelScheme:
         label_map: Mapping[int, int] | None = None,
         regions: Mapping[str, Sequence[int]] | None = None,
     ):
-        if not 2 <= num_classes <= IGNORE:
-            raise ValueError(f"num_classes={num_classes} counts the background too and must be 2 to {IGNORE}")
+        if not 2 <= num_classes <= IGNORED:
+            raise ValueError(f"num_classes={num_classes} counts the background too and must be 2 to {IGNORED}")
         self.num_classes = num_classes
         self.regions = {name: tuple(labels) for name, labels in (regions or {}).items()}
-        table = torch.full((IGNORE + 1,), -1, dtype=torch.int16)  # old label to new, -1 where there is none
+        table = torch.full((IGNORED + 1,), -1, dtype=torch.int16)  # old label to new, -1 where there is none
         table[:num_classes] = torch.arange(num_classes)
-        table[IGNORE] = IGNORE
+        table[IGNORED] = IGNORED
         for old, new in (label_map or {}).items():
-            if not (0 <= int(old) <= IGNORE and (0 <= new < num_classes or new == IGNORE)):
-                raise ValueError(f"label_map: {old} -> {new} leaves the labels 0..{num_classes - 1} and {IGNORE}")
+            if not (0 <= int(old) <= IGNORED and (0 <= new < num_classes or new == IGNORED)):
+                raise ValueError(f"label_map: {old} -> {new} leaves the labels 0..{num_classes - 1} and {IGNORED}")
             table[int(old)] = new
         self.table = table
         self.painted = [self._own_label(name) for name in self.regions]
@@ -67,10 +65,10 @@ class LabelScheme:
         labels = torch.stack([self._renamed(sample, tuple(size)) for sample in samples])
         if not self.regions:
             return labels
-        inside = torch.zeros(len(self.regions), IGNORE + 1, dtype=torch.uint8, device=labels.device)
+        inside = torch.zeros(len(self.regions), IGNORED + 1, dtype=torch.uint8, device=labels.device)
         for row, members in zip(inside, self.regions.values(), strict=True):
             row[list(members)] = 1
-            row[IGNORE] = IGNORE
+            row[IGNORED] = IGNORED
         index = labels.long()
         return torch.stack([row[index] for row in inside], dim=1)
 
@@ -87,8 +85,8 @@ class LabelScheme:
             raise ValueError(f"case '{name}' has no labels (gt_labels) to learn from; give its data set a label map")
         if tuple(labels.shape) != size:
             raise ValueError(f"case '{name}': labels of shape {tuple(labels.shape)} for an image of {size} voxels")
-        if labels.dtype != torch.uint8 and (labels.min() < 0 or labels.max() > IGNORE):
-            raise self._unknown(name, labels[(labels < 0) | (labels > IGNORE)])
+        if labels.dtype != torch.uint8 and (labels.min() < 0 or labels.max() > IGNORED):
+            raise self._unknown(name, labels[(labels < 0) | (labels > IGNORED)])
         renamed = self.table.to(labels.device)[labels.long()]
         if (renamed < 0).any():
             raise self._unknown(name, labels[renamed < 0])
@@ -98,7 +96,7 @@ class LabelScheme:
         return ValueError(
             f"case '{name}': {values.numel()} voxels have labels outside 0..{self.num_classes - 1}: "
             f"{', '.join(map(str, values.unique().tolist()[:10]))}; correct num_classes, merge them with label_map, or "
-            f"leave them out by mapping them to {IGNORE}"
+            f"leave them out by mapping them to {IGNORED}"
         )
 
     def _own_label(self, name: str) -> int:

@@ -10,6 +10,7 @@ COMMANDS = {
     "test": ("vdt3d.cli.test", "test a trained model"),
     "evaluate": ("vdt3d.cli.evaluate", "score predicted label maps against their references"),
     "prepare": ("vdt3d.cli.prepare", "convert, check and cache a segmentation data set"),
+    "predict": ("vdt3d.cli.predict", "label scans with a trained model"),
     "print-config": ("vdt3d.cli.print_config", "show a config as merged, and where each type in it lives"),
     "browse": ("vdt3d.cli.browse", "draw what a model is really fed"),
     "demo": ("vdt3d.cli.demo", "pre-train, fine-tune, test and draw on made-up data, in minutes"),

@@ -1,7 +1,7 @@
 """Score predicted label maps against their references: overlap, surface distances, and what they come to."""
 
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -147,7 +147,7 @@ def _labels_in(path: Path) -> set[int]:
     return set(map(int, pd.unique(read_label_map(path).array.ravel())))  # without the sort that np.unique begins with
 
 
-def _each(task, things, workers: int, title: str) -> list:
+def _each(task: Callable, things: Collection, workers: int, title: str) -> list:
     """``task`` of each thing, ``workers`` side by side, with a bar on a terminal.
 
     Threads do: reading, comparing and searching leave the interpreter alone, and processes would import all anew.
@@ -169,7 +169,7 @@ def _each(task, things, workers: int, title: str) -> list:
     return done
 
 
-def _attempt(task, thing):
+def _attempt(task: Callable, thing: object) -> object:
     """What the task makes of it, or the ValueError it raises, so that one bad file does not hide the next."""
     try:
         return task(thing)

@@ -75,12 +75,12 @@ def _spacing(words: list[str] | None) -> tuple[float, ...] | str | None:
 def _table(found: dict):
     from rich.table import Table
 
-    spacing, shape = (" x ".join(f"{n:g}" for n in found[f"median_{what}"]) for what in ("spacing", "shape"))
-    table = Table(title=f"{found['cases']} cases, in the median {shape} voxels of {spacing} mm")
+    spacing, shape = (" x ".join(f"{n:.3g}" for n in found[f"median_{what}"]) for what in ("spacing", "shape"))
+    table = Table(title=f"Cases to learn from: {found['cases']}, median {shape} voxels of {spacing} mm")
     for column in ("label", "class", "cases", "median volume (ml)", "share of voxels"):
         table.add_column(column, justify="left" if column == "class" else "right")
     for text, known in found["classes"].items():
         volume = known["median_volume_mm3"]
-        ml = "" if volume is None else f"{volume / 1000:.4g}"
+        ml = f"{volume / 1000:.4g}" if volume and known["label"] else ""
         table.add_row(str(known["label"]), text, str(known["cases"]), ml, f"{known['frequency']:.3%}")
     return table

@@ -7,11 +7,13 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
+from vdt3d.structures import IGNORED
+
 HIGHEST = 2**16 - 1  # a table as long as the highest label is made
 
 
 def label_counts(
-    guess: np.ndarray, truth: np.ndarray, labels: Iterable[int | Sequence[int]], ignore_index: int | None = 255
+    guess: np.ndarray, truth: np.ndarray, labels: Iterable[int | Sequence[int]], ignore_index: int | None = IGNORED
 ) -> np.ndarray:
     """Voxels that bear each label in both maps, only in the guess and only in the truth; (n, 3), in one pass.
 

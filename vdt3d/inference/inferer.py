@@ -29,7 +29,8 @@ class Inferer(ABC):
         post_process: steps of ``PostProcess`` for the labels on the scan's own grid.
 
     Raises:
-        ValueError: flips that are no letters of "DHW", or an unknown step.
+        ValueError: flips that are no letters of "DHW".
+        UnknownTypeError: an unknown step.
     """
 
     def __init__(self, *, flips: Iterable[str] = (), post_process: Sequence[dict] = ()):

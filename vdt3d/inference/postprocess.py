@@ -6,9 +6,11 @@ from functools import partial
 import cc3d
 import numpy as np
 
+from vdt3d.registry import TASK_UTILS
 from vdt3d.structures import LabelMap
 
 
+@TASK_UTILS.register_module()
 def keep_largest(
     label_map: LabelMap, groups: Iterable[int | Sequence[int]] | None = None, *, connectivity: int = 26
 ) -> LabelMap:
@@ -29,6 +31,7 @@ def keep_largest(
     return label_map.replace(array=array_DHW[None])
 
 
+@TASK_UTILS.register_module()
 def remove_small(label_map: LabelMap, min_mm3: float, *, labels: Iterable[int] | None = None) -> LabelMap:
     """Set components (26 neighbours) of less than ``min_mm3`` to 0, for each of ``labels`` (default: all).
 
@@ -38,15 +41,17 @@ def remove_small(label_map: LabelMap, min_mm3: float, *, labels: Iterable[int] |
     if min_mm3 < 0:
         raise ValueError(f"min_mm3={min_mm3}: a volume is not negative")
     voxel_mm3 = abs(np.linalg.det(label_map.affine[:3, :3]))
+    least = np.ceil(min_mm3 / voxel_mm3 - 1e-6)  # voxels; the volume of one is rounded
     array_DHW = np.array(label_map.array[0])
     for box, mask in _masks(array_DHW, labels):
         parts = _components(mask, 26)
-        small = np.bincount(parts.ravel()) * voxel_mm3 < min_mm3
+        small = np.bincount(parts.ravel()) < least
         small[0] = False
         array_DHW[box][small[parts]] = 0
     return label_map.replace(array=array_DHW[None])
 
 
+@TASK_UTILS.register_module()
 def fill_holes(label_map: LabelMap, *, labels: Iterable[int] | None = None) -> LabelMap:
     """Give background that one of ``labels`` (default: all) encloses on all sides that label.
 
@@ -66,16 +71,12 @@ class PostProcess:
     """Steps in order, each a dict of ``type`` ("keep_largest", "remove_small", "fill_holes") and its arguments.
 
     Raises:
-        ValueError: an unknown step.
+        UnknownTypeError: no step is registered under that name.
     """
 
-    STEPS = {step.__name__: step for step in (keep_largest, remove_small, fill_holes)}
-
     def __init__(self, steps: Sequence[dict] = ()):
-        if unknown := [step.get("type") for step in steps if step.get("type") not in self.STEPS]:
-            raise ValueError(f"there is no post-processing {unknown[0]!r}; choose from {', '.join(self.STEPS)}")
         self.steps = [
-            partial(self.STEPS[step["type"]], **{name: value for name, value in step.items() if name != "type"})
+            partial(TASK_UTILS.get(step["type"]), **{name: value for name, value in step.items() if name != "type"})
             for step in steps
         ]
 

@@ -13,11 +13,10 @@ import blosc2
 import numpy as np
 
 from vdt3d.io.checks import ScanError
-from vdt3d.structures import LabelMap, Sample, Volume
+from vdt3d.structures import IGNORED, LabelMap, Sample, Volume
 from vdt3d.utils.files import write_aside
 
 VERSION = 1
-IGNORED = 255  # the label that is no class: where nobody knows
 MOST_POSITIONS = 10_000  # kept for each label
 # Of a dozen layouts tried on an abdominal CT, for patches from 48 x 64 x 48 to 32 x 256 x 256, none was a tenth faster:
 # 32 KiB a block of int16, which the first-level cache holds. LZ4HC reads two to three times as fast as Zstandard, for a

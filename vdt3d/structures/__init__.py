@@ -2,6 +2,6 @@
 
 from vdt3d.structures.sample import Sample
 from vdt3d.structures.segmentation import SegmentationSample
-from vdt3d.structures.volume import LabelMap, Volume, affine_from_spacing
+from vdt3d.structures.volume import IGNORED, LabelMap, Volume, affine_from_spacing
 
-__all__ = ["LabelMap", "Sample", "SegmentationSample", "Volume", "affine_from_spacing"]
+__all__ = ["IGNORED", "LabelMap", "Sample", "SegmentationSample", "Volume", "affine_from_spacing"]

@@ -5,6 +5,8 @@ from typing import Self
 
 import numpy as np
 
+IGNORED = 255  # in a label map: nobody knows what is there, and no loss and no score asks
+
 
 @dataclass(frozen=True, eq=False)
 class Volume:

@@ -6,11 +6,11 @@ from typing import Any, Literal
 import numpy as np
 
 from vdt3d.registry import TRANSFORMS
-from vdt3d.structures import Sample
+from vdt3d.structures import IGNORED, Sample
 from vdt3d.transforms.base import SpatialTransform, probability, triple
 from vdt3d.transforms.crops import Cut
 
-UNLABELLED = (0, 255)  # background, and what losses and scores leave out
+UNLABELLED = (0, IGNORED)
 
 
 @TRANSFORMS.register_module()
@@ -110,7 +110,7 @@ class RandomZCrop(Cut):
         slices_DHW = np.asarray(sample.label_map.array)[0]
         width = int(slices_DHW.max()) + 1
         counts_DK = np.stack([np.bincount(slice_HW.ravel(), minlength=width) for slice_HW in slices_DHW])
-        counts_DK[:, 255:256] = 0
+        counts_DK[:, IGNORED : IGNORED + 1] = 0
         labelled = np.flatnonzero(counts_DK[:, 1:].any(axis=1))
         if not labelled.size:
             return int(rng.integers(room, endpoint=True))

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -244,4 +245,7 @@ def _write_problems(report: Report, dst: Path) -> None:
 
 
 def _write_json(path: Path, content: Any) -> None:
-    write_aside(path, lambda aside: aside.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8"))
+    """As one writes it by hand: a line per entry, and lists of numbers in one line."""
+    text = re.sub(r"\[[\s\d.,e+-]*\]", lambda found: " ".join(found[0].split()), json.dumps(content, indent=1))
+    text = text.replace("[ ", "[").replace(" ]", "]")
+    write_aside(path, lambda aside: aside.write_text(text + "\n", encoding="utf-8"))

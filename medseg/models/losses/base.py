@@ -8,8 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from medseg.models.targets import IGNORE
 from vdt3d.registry import MODELS
+from vdt3d.structures import IGNORED
 
 
 class Comparison:
@@ -31,7 +31,7 @@ class Comparison:
         self.exclusive = target.dim() == logits.dim() - 1
         if target.shape != (logits[:, 0].shape if self.exclusive else logits.shape):
             raise ValueError(f"scores {tuple(logits.shape)} and truth {tuple(target.shape)} are of different shapes")
-        ignored = target == IGNORE
+        ignored = target == IGNORED
         self.any_ignored = bool(ignored.any())
         self.ignored = ignored.unsqueeze(1) if self.exclusive else ignored
         self.target = target.masked_fill(ignored, 0) if self.any_ignored else target

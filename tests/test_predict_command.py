@@ -1,0 +1,227 @@
+"""``vdt3d predict``: scans go in, labels come out that overlay them; what is done stays, what is bad is named."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import SimpleITK
+import torch
+from mmengine.model import BaseModel
+from test_io_dicom import write_slice
+
+import vdt3d.inference
+import vdt3d.models
+import vdt3d.transforms  # noqa: F401
+from vdt3d.cli import main
+from vdt3d.engine.predictor import Predictor
+from vdt3d.io import read_label_map, read_volume, write_nifti
+from vdt3d.registry import MODELS, TASK_UTILS
+from vdt3d.structures import Volume
+from vdt3d.utils.checkpoint import CheckpointError, write_checkpoint
+
+BOX = (slice(3, 7), slice(4, 12), slice(5, 17))
+# An oblique grid of 2 x 1 x 1 mm: z and y are turned into one another by asin(0.6), x points to the left.
+AFFINE = np.array([[0.0, 0.0, -1.0, 40.0], [1.2, 0.8, 0.0, -5.0], [1.6, -0.6, 0.0, 7.0], [0.0, 0.0, 0.0, 1.0]])
+
+
+@MODELS.register_module()
+class LevelSegmentor(BaseModel):
+    """Class 1 is what lies above a level, its only weight; the further above, the likelier."""
+
+    def __init__(self, inferer: dict, data_preprocessor: dict | None = None):
+        super().__init__(MODELS.build(dict(type="VolumeDataPreprocessor")))
+        self.level = torch.nn.Parameter(torch.zeros(1))
+        self.inferer = TASK_UTILS.build(inferer)
+
+    def forward(self, inputs, data_samples=None, mode="tensor"):
+        if mode == "tensor":
+            return torch.cat([self.level - inputs, inputs - self.level], dim=1)
+        for image, sample in zip(inputs, data_samples, strict=True):
+            sample.pred_labels = self.inferer.segment(self, image, sample)
+        return data_samples
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> str:
+    """The pipeline turns, crops, resamples, scales and pads."""
+    text = """
+model = dict(type="LevelSegmentor", inferer=dict(type="SlidingWindow", window=(8, 12, 12)))
+test_dataloader = dict(dataset=dict(type="VolumeSegmentation", reader=dict(nan="zero"), pipeline=[
+    dict(type="Reorient3D"), dict(type="CropForeground3D", margin=3),
+    dict(type="ResampleSpacing3D", spacing=(1, 0.5, 1)), dict(type="Normalize3D", mean=0.0, std=100.0),
+    dict(type="Pad3D", size=16), dict(type="PackSegmentation")]))
+"""
+    path = tmp_path / "config.py"
+    path.write_text(text)
+    return str(path)
+
+
+def weights(folder: Path, level: float, **meta) -> str:
+    path = folder / f"level_{level}.pth"
+    write_checkpoint({"state_dict": {"level": torch.tensor([level])}, "meta": meta}, path)
+    return str(path)
+
+
+@pytest.fixture
+def checkpoint(tmp_path: Path) -> str:
+    return weights(tmp_path, 0.5, dataset_meta={"classes": ["background", "box"], "modality": ["CT"]})
+
+
+def write_scan(path: Path, value: float = 100) -> Volume:
+    array = np.zeros((1, 10, 18, 22), np.float32)
+    array[0][BOX] = value
+    scan = Volume(array, AFFINE)
+    path.parent.mkdir(exist_ok=True)
+    write_nifti(scan, path)
+    return scan
+
+
+def test_labels_overlay_an_oblique_nifti(tmp_path, config, checkpoint):
+    scan = write_scan(tmp_path / "in/scan.nii.gz")
+    main(["predict", config, checkpoint, str(tmp_path / "in/scan.nii.gz"), "-o", str(tmp_path / "out")])
+    source, labels = (SimpleITK.ReadImage(tmp_path / name) for name in ("in/scan.nii.gz", "out/scan.nii.gz"))
+    assert labels.GetOrigin() == source.GetOrigin()
+    assert labels.GetDirection() == source.GetDirection()
+    assert labels.GetSpacing() == source.GetSpacing()
+    assert labels.GetPixelID() == SimpleITK.sitkUInt8
+    # z and y were read with twice as many voxels, x with as many: each is interpolated back to where it came from.
+    assert np.array_equal(SimpleITK.GetArrayFromImage(labels), scan.array[0] / 100)
+    assert json.loads((tmp_path / "out/labels.json").read_text()) == {
+        "labels": {"0": "background", "1": "box"},
+        "checkpoints": [checkpoint],
+    }
+
+
+def test_labels_overlay_a_dicom_series_and_name_nobody(tmp_path, config, checkpoint, capsys):
+    series = tmp_path / "series"
+    series.mkdir()
+    for place in range(8):  # 3 mm apart; the third to the sixth are bright
+        write_slice(series, 3 * place, 100 if 2 <= place < 6 else 0, shape=(8, 12))
+    main(["predict", config, checkpoint, str(series), "-o", str(tmp_path / "out")])
+    reader = SimpleITK.ImageSeriesReader()
+    reader.SetFileNames([str(series / f"1.2.3_{3 * place}.dcm") for place in range(8)])
+    source, labels = reader.Execute(), SimpleITK.ReadImage(tmp_path / "out/series.nii.gz")
+    assert labels.GetOrigin() == pytest.approx(source.GetOrigin())
+    assert labels.GetDirection() == pytest.approx(source.GetDirection())
+    assert labels.GetSpacing() == source.GetSpacing() == (1, 2, 3)
+    assert SimpleITK.GetArrayFromImage(labels).mean(axis=(1, 2)).tolist() == [0, 0, 1, 1, 1, 1, 0, 0]
+    written = b"".join(path.read_bytes() for path in (tmp_path / "out").iterdir())
+    assert b"DOE" not in written and "DOE" not in "".join(capsys.readouterr())
+
+
+def test_a_bad_scan_is_named_and_the_others_are_done(tmp_path, config, checkpoint, capsys):
+    folder, out = tmp_path / "in", tmp_path / "out"
+    for name in ("a.nii.gz", "b.nii.gz", "c.nii"):
+        write_scan(folder / name)
+    SimpleITK.WriteImage(SimpleITK.ReadImage(folder / "a.nii.gz"), folder / "d.mha")
+    (folder / "notes.txt").write_text("no scan")
+    (folder / "b.nii.gz").write_bytes((folder / "b.nii.gz").read_bytes()[:-30])
+    write_scan(folder / "e.nii.gz", value=0)  # CropForeground3D finds nothing in it
+    with pytest.raises(SystemExit) as left:
+        main(["predict", config, checkpoint, str(folder), "-o", str(out)])
+    assert left.value.code == 1
+    assert sorted(path.name for path in out.iterdir()) == ["a.nii.gz", "c.nii.gz", "d.nii.gz", "labels.json"]
+    first, *lines = capsys.readouterr().err.splitlines()
+    assert first == "2 of 5 scans could not be labelled:"
+    assert lines[0].startswith(f"  {folder / 'b.nii.gz'}: is truncated or damaged")
+    assert lines[1].startswith(f"  {folder / 'e.nii.gz'}: case 'e': no voxel lies above")
+
+    # Mended, it is all that is left to do.
+    write_scan(folder / "b.nii.gz")
+    (folder / "e.nii.gz").unlink()
+    before = (out / "a.nii.gz").stat().st_mtime_ns
+    main(["predict", config, checkpoint, str(folder), "-o", str(out)])
+    said = capsys.readouterr().out
+    assert "3 of 4 scans are in" in said and "1 label maps were written" in said
+    assert (out / "a.nii.gz").stat().st_mtime_ns == before
+    main(["predict", config, checkpoint, str(folder), "-o", str(out), "--overwrite"])
+    assert (out / "a.nii.gz").stat().st_mtime_ns > before
+
+
+def test_other_checkpoints_do_not_mix_with_what_is_there(tmp_path, config, checkpoint, capsys):
+    scans = [tmp_path / "in/a.nii.gz", tmp_path / "in/b.nii.gz"]
+    for path in scans:
+        write_scan(path)
+    command = ["predict", config, checkpoint, str(scans[0]), "-o", str(tmp_path / "out")]
+    main(command)
+    with pytest.raises(SystemExit):
+        main(["predict", config, weights(tmp_path, 0.7), str(scans[1]), *command[4:]])
+    assert "labels.json is of other checkpoints" in capsys.readouterr().err
+
+
+def test_an_ensemble_decides_by_the_mean_probability(tmp_path, config):
+    # Levels of 0.2 and 2.2: a brightness of 1 leads by 2 * 0.8 in the first model, whose probability is
+    # 1 / (1 + exp(-1.6)) = 0.83, and by 2 * -1.2 in the second: 0.08. The mean, 0.46, says no; 0.2 and 1.4 say
+    # 0.83 and 0.31, mean 0.57: yes.
+    scan = write_scan(tmp_path / "in/a.nii.gz")
+    middle = (0, 5, 8, 11)  # of the box, where no interpolation shows
+    for level, found in ((2.2, 0), (1.4, 1)):
+        one, other = weights(tmp_path, 0.2), weights(tmp_path, level)
+        assert Predictor(config, [one, other], device="cpu")(scan).array[middle] == found
+        out = tmp_path / f"{level}"
+        main(["predict", config, one, str(tmp_path / "in"), "-o", str(out), "--ensemble", other])
+        assert read_label_map(out / "a.nii.gz").array[middle] == found
+
+
+def test_the_options_of_the_test_data_set_read_the_scan(tmp_path, config, checkpoint):
+    array = np.full((2, 4, 4, 4), np.nan, np.float32)
+    write_nifti(Volume(array), tmp_path / "two.nii.gz")
+    predictor = Predictor(config, checkpoint, device="cpu")
+    assert predictor.classes == ("background", "box") and predictor.channels == 1
+    with pytest.raises(ValueError, match=r"two\.nii\.gz: holds 2 channels"):
+        predictor.read(tmp_path / "two.nii.gz")
+    both = weights(tmp_path, 0.1, dataset_meta={"classes": ["background", "box"], "modality": ["T1", "T2"]})
+    volume = Predictor(config, both, device="cpu").read(tmp_path / "two.nii.gz")
+    assert volume.channels == 2 and not volume.array.any()
+
+
+def test_a_checkpoint_that_does_not_fit_is_refused(tmp_path, config):
+    write_checkpoint({"state_dict": {"height": torch.zeros(1)}}, tmp_path / "other.pth")
+    with pytest.raises(CheckpointError, match=r"other\.pth"):
+        Predictor(config, str(tmp_path / "other.pth"))
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["in/a.nii.gz", "in/a.mha"], "would both become a.nii.gz"),
+        (["in", "in/a.nii"], "would both become a.nii.gz"),
+        (["in/a.nii.gz", "--cfg-options", "test_dataloader=none"], "no test_dataloader"),
+    ],
+)
+def test_a_mistake_is_said_before_anything_is_done(words, message, tmp_path, config, checkpoint, capsys):
+    write_scan(tmp_path / "in/a.nii.gz")
+    words = [str(tmp_path / word) if word.startswith("in") else word for word in words]
+    with pytest.raises(SystemExit) as left:
+        main(["predict", config, checkpoint, *words, "-o", str(tmp_path / "out")])
+    assert left.value.code == 2 and message in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_pipeline_that_labels_no_voxels_is_refused(tmp_path, config, checkpoint):
+    predictor = Predictor(config, checkpoint, device="cpu")
+    predictor.pipeline.pop()
+    with pytest.raises(ValueError, match="does not end in PackSegmentation"):
+        predictor(write_scan(tmp_path / "in/a.nii.gz"))
+
+
+def test_an_empty_folder_holds_no_series(tmp_path, config, checkpoint, capsys):
+    empty, absent = tmp_path / "empty", tmp_path / "no.nii"
+    empty.mkdir()
+    with pytest.raises(SystemExit) as left:
+        main(["predict", config, checkpoint, str(empty), str(absent), "-o", str(tmp_path / "out")])
+    assert left.value.code == 1
+    said = capsys.readouterr().err
+    assert f"{empty}: is a folder without DICOM slices" in said
+    assert f"{absent}: does not exist" in said
+
+
+def test_the_one_series_of_several_is_chosen(tmp_path, config, checkpoint):
+    for series, values in (("1.2.3", (0, 100, 100, 0)), ("1.2.4", (100, 0, 0, 0))):
+        for place, value in enumerate(values):
+            write_slice(tmp_path, place, value, series=series, shape=(8, 12))
+    main(["predict", config, checkpoint, str(tmp_path), "-o", str(tmp_path / "out"), "--series", "1.2.4"])
+    labels = read_label_map(tmp_path / f"out/{tmp_path.name}.nii.gz")
+    assert labels.array[0, :, 0, 0].tolist() == [1, 0, 0, 0]
+    assert labels.same_grid(read_volume(tmp_path, series="1.2.4"))

@@ -1,0 +1,121 @@
+"""Predictor: a config and its checkpoints as one callable, from a scan to labels on the scan's own grid."""
+
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from mmengine.config import Config
+from mmengine.device import get_device
+from mmengine.model import BaseModel, revert_sync_batchnorm
+from mmengine.registry import DefaultScope
+from mmengine.runner.amp import autocast
+
+from vdt3d.engine.runner import to_channels_last
+from vdt3d.inference import Ensemble, Inferer
+from vdt3d.io import read_volume
+from vdt3d.registry import DATASETS, MODELS, TRANSFORMS
+from vdt3d.structures import LabelMap, Sample, SegmentationSample, Volume
+from vdt3d.utils.checkpoint import load_weights, read_any, state_dict_of
+
+
+class Predictor:
+    """Labels scans as the test of a config would.
+
+    The scan goes through the pipeline of ``test_dataloader.dataset``, and the model's ``test_step`` answers.
+
+    Args:
+        config: of a model that labels voxels, or the path of one.
+        checkpoints: its weights; of several the mean probability decides (folds, seeds).
+        device: where to compute; by default the best there is.
+
+    Attributes:
+        classes: names of the labels, background first, as the first checkpoint or the data set has them; else empty.
+        channels: how many a scan must have.
+
+    Raises:
+        CheckpointError: a checkpoint that does not fill the whole model.
+        ValueError: no checkpoint; a config without test data set; a model without inferer, where there are several.
+    """
+
+    def __init__(
+        self, config: Config | str | Path, checkpoints: str | Path | Sequence[str | Path], *, device: str | None = None
+    ):
+        if not isinstance(config, Config):
+            config = Config.fromfile(config, lazy_import=False)
+        paths = [str(path) for path in ([checkpoints] if isinstance(checkpoints, str | Path) else checkpoints)]
+        if not paths:
+            raise ValueError("a predictor wants at least one checkpoint")
+        if config.get("test_dataloader") is None:
+            raise ValueError("the config has no test_dataloader, whose pipeline would prepare the scan")
+        dataset = config.test_dataloader.dataset
+        self.device = torch.device(device or get_device())
+        self.half = bool((config.get("test_cfg") or {}).get("fp16"))  # as mmengine's test loop reads it
+        self.pipeline = [TRANSFORMS.build(transform) for transform in dataset.get("pipeline", ())]
+        contents = [read_any(path) for path in paths]
+        models = [self._built(config, content, path) for content, path in zip(contents, paths, strict=True)]
+        self.model = models[0]
+        if len(models) > 1:
+            if getattr(self.model, "inferer", None) is None:
+                raise ValueError("an ensemble wants a model with an inferer: test_cfg=dict(inferer=dict(type=...))")
+            self.model.inferer = _Joined(self.model.inferer, models[1:])
+        metainfo = contents[0].get("meta", {}).get("dataset_meta") or getattr(
+            DATASETS.get(dataset.type), "METAINFO", {}
+        )
+        self.classes = tuple(metainfo.get("classes", ()))
+        self.channels = len(metainfo.get("modality", ())) or 1
+        self._reader = dict(dataset.get("reader") or {})
+
+    def read(self, path: str | Path, *, series: str | None = None) -> Volume:
+        """The scan at ``path``, read with the options of the test data set (``reader``).
+
+        Raises:
+            ScanError: it cannot be trusted, or has other channels than the model was trained with.
+        """
+        declared = {"channels": self.channels} if self.channels > 1 else {}
+        return read_volume(path, series=series, **declared, **self._reader)
+
+    def __call__(self, volume: Volume, *, name: str = "") -> LabelMap:
+        """Labels on the grid of ``volume``.
+
+        Args:
+            name: how messages call the case.
+
+        Raises:
+            ValueError: the pipeline or the model is not made for this, or the labels do not lie on the scan's grid.
+        """
+        data: Any = Sample(image=volume, name=name)
+        for transform in self.pipeline:
+            data = transform(data)
+        if not isinstance(data, dict) or not isinstance(data.get("data_samples"), SegmentationSample):
+            raise ValueError("the test pipeline of the config does not end in PackSegmentation: it labels no voxels")
+        with torch.no_grad(), autocast(enabled=self.half):
+            (answer,) = self.model.test_step({key: [value] for key, value in data.items()})
+        label_map = answer.pred_labels
+        if not label_map.same_grid(volume):
+            raise ValueError(
+                f"case '{name}': the labels {label_map.shape} do not lie on the grid of the scan {volume.shape}; a "
+                "transform of the test pipeline does not keep voxels in their place"
+            )
+        return label_map.replace(affine=volume.affine)  # the same up to rounding
+
+    def _built(self, config: Config, content: dict, path: str) -> BaseModel:
+        with DefaultScope.overwrite_default_scope("vdt3d"):
+            model = MODELS.build({"data_preprocessor": config.get("data_preprocessor")} | config.model)
+        load_weights(model, state_dict_of(content, path), min_matched=1.0, heads=True, name=path)
+        model = revert_sync_batchnorm(model)
+        if config.get("channels_last"):
+            to_channels_last(model)
+        return model.to(self.device).eval()
+
+
+class _Joined:
+    """An inferer that asks further models along with the one it is handed, and decides by their mean probability."""
+
+    def __init__(self, inferer: Inferer, others: Sequence[BaseModel]):
+        self.inferer, self.others = inferer, [partial(model, mode="tensor") for model in others]
+
+    def segment(self, network, image_CDHW, sample, decide=None) -> LabelMap:
+        everyone = Ensemble([network, *self.others], regions=decide is not None)
+        return self.inferer.segment(everyone, image_CDHW, sample, decide)
