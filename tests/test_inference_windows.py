@@ -16,7 +16,7 @@ from vdt3d.registry import TASK_UTILS
 
 
 def made_up(shape, classes=3, channels=1):
-    """An image and a network without borders' effects to speak of: the same one for all."""
+    """An image and a network of one layer, always the same."""
     torch.manual_seed(0)
     return torch.randn(channels, *shape), torch.nn.Conv3d(channels, classes, 3, padding=1)
 

@@ -182,7 +182,7 @@ def test_the_metric_tells_what_the_summary_does(tmp_path):
             expected["mean"][score][end] for end in ("mean", "low", "high")
         ]
     assert found["dice_pooled"] == expected["mean"]["dice_pooled"]
-    assert found["dice_left lung"] == expected["labels"]["left lung"]["dice"]["mean"]
+    assert found["dice_left_lung"] == expected["labels"]["left lung"]["dice"]["mean"]
     assert found["infinite_distances"] == 0
     saved = json.loads((tmp_path / "scores.json").read_text())
     assert saved["cases"]["case1"]["kidney"]["dice"] == cases["case1"]["kidney"]["dice"]

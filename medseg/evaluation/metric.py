@@ -22,8 +22,9 @@ class SegmentationScores(BaseMetric):
     Returned are ``dice``, ``iou``, ``volume_difference`` and, with ``surface``, ``hd95``, ``assd``, ``mssd``, ``nsd``:
     each the mean over cases of the mean over the labels a case has (in either map); ``dice_pooled`` and
     ``iou_pooled``: the mean over labels of the score of all cases' voxels counted together; ``dice_LABEL`` and, with
-    ``surface``, ``hd95_LABEL`` and ``nsd_LABEL``: means over cases (blanks in a name become ``_``); ``infinite_distances``: in how many a label is in
-    one map only, which the means of distances leave out. With ``resamples``, ``SCORE_low`` and ``SCORE_high``.
+    ``surface``, ``hd95_LABEL`` and ``nsd_LABEL`` (blanks in a name become ``_``): means over cases;
+    ``infinite_distances``: in how many a label is in one map only, which the means of distances leave out. With
+    ``resamples``, ``SCORE_low`` and ``SCORE_high``.
 
     Args:
         labels: what is scored, by name: a label, or several that make up one region. Default: the classes of the data
