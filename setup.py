@@ -1,4 +1,4 @@
-"""The package: what it needs (requirements/*.txt), what it brings along (the configs) and its command."""
+"""The package: what it needs (requirements/*.txt), what it brings along (configs and case lists) and its command."""
 
 import re
 import shutil
@@ -12,16 +12,16 @@ EXTRAS = ("explain", "tune", "track", "export", "dicomseg", "docs", "tests")
 
 
 class BuildWithConfigs(build_py):
-    """Puts the configs and the model index into the wheel, at ``vdt3d/.mim`` as in every OpenMMLab package."""
+    """Puts configs, case lists and the model index into the wheel, at ``vdt3d/.mim`` as in every OpenMMLab package."""
 
     def run(self):
         super().run()
         if self.editable_mode:  # the checkout itself is what is installed, and it has them
             return
         target = Path(self.build_lib, "vdt3d", ".mim")
-        shutil.copytree(
-            ROOT / "configs", target / "configs", dirs_exist_ok=True, ignore=shutil.ignore_patterns("*.pyc")
-        )
+        for folder in ("configs", "data/splits"):
+            ignored = shutil.ignore_patterns("__pycache__", "*.pyc")
+            shutil.copytree(ROOT / folder, target / folder, dirs_exist_ok=True, ignore=ignored)
         if (ROOT / "model-index.yml").exists():
             shutil.copy2(ROOT / "model-index.yml", target)
 

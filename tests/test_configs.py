@@ -1,5 +1,6 @@
 """Every shipped config is found, built at full size, shrunk, trained for a step, validated and tested."""
 
+from functools import cache
 from pathlib import Path
 
 import cv2
@@ -7,18 +8,25 @@ import numpy as np
 import pytest
 from mmengine.config import Config
 from mmengine.hooks import Hook
+from torch import Tensor
 from torch.utils.data import Dataset
 
+from medseg.datasets.base import placed
+from medseg.datasets.msd import TASKS
+from medseg.models import UNet3D
 from vdt3d.datasets.base import built
+from vdt3d.datasets.synthetic.phantoms import ORGANS
 from vdt3d.engine import Runner
 from vdt3d.registry import DATASETS, HOOKS, MODELS
-from vdt3d.structures import Sample, Volume
+from vdt3d.structures import LabelMap, Sample, Volume
+from vdt3d.utils.checkpoint import load_weights
 
 ROOT = Path(__file__).resolve().parents[1]
 CONFIGS = sorted(
     path.relative_to(ROOT).as_posix() for path in (ROOT / "configs").rglob("*.py") if "_base_" not in path.parts
 )
 PICTURE_SETS = ("ImageFolder", "mmpretrain.ImageNet", "FractalPictures")
+PATCH = (16, 32, 32)  # the least that leaves a network of stride 16 several voxels to normalise
 
 
 @DATASETS.register_module()
@@ -56,6 +64,45 @@ class TinyCases(Dataset):
         return Sample(Volume(array), name=f"case{index}")
 
 
+@DATASETS.register_module()
+class TinyScans(Dataset):
+    """Two made-up scans, a little deeper than ``PATCH``, with every label of a config's data set in stripes."""
+
+    def __init__(self, dataset: dict, pipeline: list[dict]):
+        self.pipeline, self.whole_scans = built(pipeline), dataset.get("whole_scans", False)
+        self.metainfo = metainfo(dataset)
+
+    def __len__(self) -> int:
+        return 2
+
+    def __getitem__(self, index: int) -> dict:
+        classes, channels = (len(self.metainfo[name]) for name in ("classes", "modality"))
+        depth, *plane = PATCH
+        stripes = np.arange(plane[1]) * classes // plane[1]
+        labels = np.broadcast_to(stripes, (1, depth + 2, *plane)).astype(np.uint8)
+        noise = np.random.default_rng(index).normal(0, 10, (channels, *labels.shape[1:]))
+        measured = {"set_percentile_00_5": -100, "set_percentile_99_5": 500, "set_mean": 100, "set_std": 100}
+        data = Sample(
+            Volume((50 * labels + noise).astype(np.float32)),
+            statistics={name: (float(value),) * channels for name, value in measured.items()},
+            name=f"case{index}",
+            **placed(LabelMap(labels), self.whole_scans),
+        )
+        for transform in self.pipeline:
+            data = transform(data)
+        return data
+
+
+def metainfo(dataset: dict) -> dict[str, tuple[str, ...]]:
+    """Names of classes and channels of a config's segmentation data set, without its files."""
+    if dataset["type"] == "MSD":
+        task = TASKS[dataset["task"]]
+        return {"classes": task.classes, "modality": task.modality}
+    if dataset["type"] == "PhantomOrgans":
+        return {"classes": ("background", *ORGANS), "modality": ("CT",)}
+    return {"modality": ("one",)} | DATASETS.get(dataset["type"]).METAINFO
+
+
 @HOOKS.register_module()
 class StopAfterAnEpoch(Hook):
     def after_train_epoch(self, runner: Runner) -> None:
@@ -63,40 +110,171 @@ class StopAfterAnEpoch(Hook):
 
 
 def shrink(config: Config, folder: Path) -> Config:
-    """The same model, narrow, on four cases, for an epoch of two steps."""
+    """The same model, narrow, on a few cases, for two steps."""
+    segments = config.model.type == "VolumeSegmentor"
     config.model.backbone.base_channels = 8
     if config.model.type == "ImageClassifier":
         config.model.backbone.stem_channels = 8
         config.model.head.in_channels = 64
     for split in ("train", "val", "test"):
         loader = config[f"{split}_dataloader"]
-        tiny = dict(type="TinyCases", kind=loader.dataset.type, pipeline=loader.dataset.pipeline, folder=str(folder))
-        config[f"{split}_dataloader"] = dict(batch_size=2, num_workers=0, sampler=loader.sampler, dataset=tiny)
+        pipeline = loader.dataset.pipeline
+        if segments:
+            shrink_pipeline(pipeline)
+            tiny = dict(type="TinyScans", dataset=loader.dataset, pipeline=pipeline)
+        else:
+            tiny = dict(type="TinyCases", kind=loader.dataset.type, pipeline=pipeline, folder=str(folder))
+        size = 1 if segments and loader.batch_size == 1 and split != "train" else 2
+        config[f"{split}_dataloader"] = dict(batch_size=size, num_workers=0, sampler=loader.sampler, dataset=tiny)
     config.work_dir, config.load_from = str(folder), None
-    config.train_cfg.val_interval = 1
-    config.custom_hooks = [dict(type="StopAfterAnEpoch")]
+    if segments:
+        shrink_segmentor(config.model)
+        config.train_cfg.update(max_iters=2, val_interval=2)
+    else:
+        config.train_cfg.val_interval = 1
+        config.custom_hooks = [dict(type="StopAfterAnEpoch")]
     config.visualizer = None
     return config
 
 
+def shrink_pipeline(pipeline: list[dict]) -> None:
+    """Patches of ``PATCH`` from scans that are hardly larger."""
+    small = {
+        "RandomPatch3D": dict(size=PATCH),
+        "RandomZCrop": dict(depth=PATCH[0]),
+        "RandomResize3D": dict(size=PATCH[1:]),
+        "RandomShiftCrop3D": dict(size=PATCH, shift=(1, 0, 0)),
+        "CenterCrop3D": dict(size=PATCH),
+    }
+    for transform in pipeline:
+        transform.update(small.get(transform.type, {}))
+
+
+def shrink_segmentor(model: dict) -> None:
+    inferer = model.test_cfg.inferer
+    if "stride" in inferer:
+        sides = zip(inferer.stride, inferer.window, PATCH, strict=True)
+        inferer.stride = [stride * small // window for stride, window, small in sides]
+    if "window" in inferer:
+        inferer.window = PATCH
+    if model.decode_head.type == "LIDCFCNHead":
+        model.decode_head.update(channels=16, hidden_channels=8)
+
+
+@cache
+def released(name: str) -> dict[str, Tensor]:
+    """Names and shapes of a file that configs start from."""
+    if name == "pretrained/Genesis_Chest_CT.pt":
+        return {f"module.{key}": value for key, value in UNet3D(num_classes=1).state_dict().items()}
+    pretraining = {
+        "pretrained/res3d18_imagenet_BN_73.07-5ff2ecb7.pth": "resnet3d-18_vdt_8xb32-step-100e_in1k",
+        "work_dirs/resnet3d-18w16_vdt_1xb64-cos-48e_cifar10/epoch_48.pth": "resnet3d-18w16_vdt_1xb64-cos-48e_cifar10",
+    }
+    config = Config.fromfile(ROOT / f"configs/imagenet_pretrain/{pretraining[name]}.py", lazy_import=False)
+    state = MODELS.build(config.model.backbone).state_dict()
+    return {f"backbone.{key}": value for key, value in state.items()}
+
+
 def test_the_configs_are_found():
-    assert len(CONFIGS) == 19, CONFIGS
+    assert len(CONFIGS) == 44, CONFIGS
 
 
 @pytest.mark.parametrize("path", CONFIGS)
 def test_config_builds_and_takes_a_step(path: str, tmp_path: Path):
     config = Config.fromfile(ROOT / path, lazy_import=False)
-    if config.model.backbone.depth <= 34:  # the deep ones are built narrow only: hundreds of megabytes each
-        MODELS.build(config.model)
+    if config.model.backbone.get("depth", 18) <= 34:  # the deep ones are built narrow only: hundreds of megabytes each
+        model = MODELS.build(config.model)
+        if config.get("load_from"):
+            load_weights(model, released(config.load_from))  # raises where they do not fit
+        if config.model.type == "VolumeSegmentor":
+            found = metainfo(config.train_dataloader.dataset)
+            assert (
+                model.decode_head.labels.num_classes == len(found["classes"]) or "label_map" in config.model.decode_head
+            )
+            assert config.model.backbone.in_channels == len(found["modality"])
+        del model
+    steps = not config.train_cfg.by_epoch
+    assert config.default_hooks.checkpoint.get("by_epoch", True) is not steps
     runner = Runner.from_cfg(shrink(config, tmp_path))
     runner.train()
     assert runner.iter == 2
     assert np.isfinite(runner.message_hub.get_scalar("train/loss").data[0]).all()
     scores = runner.test()
-    assert 0 <= scores.get("accuracy", scores.get("accuracy/top1")) <= 100
-    assert (tmp_path / "epoch_1.pth").exists() or config.default_hooks.checkpoint.interval > 1
+    if steps:
+        assert 0 <= scores["dice"] <= 1
+        assert (tmp_path / "iter_2.pth").exists()
+    else:
+        assert 0 <= scores.get("accuracy", scores.get("accuracy/top1")) <= 100
+        assert (tmp_path / "epoch_1.pth").exists() or config.default_hooks.checkpoint.interval > 1
 
 
 @pytest.mark.parametrize("path", CONFIGS)
 def test_the_first_line_says_what_it_is(path: str):
     assert (ROOT / path).read_text().startswith("# ")
+
+
+# ---- the published recipes of segmentation ---------------------------------------------------------------------------
+
+SGD = dict(type="SGD", lr=0.02, momentum=0.9, weight_decay=5e-4)
+SLIDE = dict(window=(32, 256, 256), stride=(12, 128, 128), weights="uniform")
+# optimiser; steps, from cases x passes / (samples of a step); samples of a process; loss; inference
+RECIPES = {
+    "bcv/resnet3d-18-unet_vdt_8xb1-poly-39k_bcv": (
+        *(SGD, 24 * 13000 // 8, 1, dict(type="DiceCELoss3D", lambda_ce=0.3), SLIDE),
+    ),
+    "lidc/resnet3d-18-fcn_vdt_8xb4-poly-13k_lidc-seg": (
+        *(dict(type="Adam", lr=1e-3, weight_decay=1e-4), 2142 * 200 // 32, 4, dict(type="CombineLoss"), {}),
+    ),
+    "lidc/unet3d_genesis_8xb4-poly-13k_lidc-seg": (
+        *(dict(type="Adam", lr=1e-4, weight_decay=1e-4), 2142 * 200 // 32, 4, dict(type="CombineLoss"), {}),
+    ),
+    "lits/resnet3d-18-unet_vdt_8xb2-poly-3k_lits": (
+        *(dict(type="Adam", lr=1e-4, weight_decay=1e-4), 105 * 500 // 16, 2, dict(type="ComboLoss"), SLIDE),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_a_published_recipe_has_its_numbers(name: str):
+    config = Config.fromfile(ROOT / f"configs/{name}.py", lazy_import=False)
+    optimizer, steps, batch_size, loss, inferer = RECIPES[name]
+    assert config.optim_wrapper.optimizer == optimizer
+    assert config.train_cfg.max_iters == steps
+    assert config.param_scheduler == dict(type="PolyLR", power=0.9, eta_min=1e-6, by_epoch=False)
+    assert (config.train_dataloader.batch_size, config.auto_scale_lr.base_batch_size) == (batch_size, 8 * batch_size)
+    assert config.model.decode_head.loss_decode == loss
+    found = config.model.test_cfg.inferer
+    assert found.type == ("SlidingWindow" if inferer else "WholeVolume")
+    assert {key: found[key] for key in inferer} == inferer
+    norms = {part.norm_cfg.type for part in (config.model.backbone, config.model.decode_head) if "norm_cfg" in part}
+    assert norms == {"SyncBN"}
+
+
+def arms() -> list[tuple[str, str]]:
+    """Configs that start from weights, each with the one of its comparison that starts from scratch."""
+    genesis = {"bcv": "resnet3d-18-unet", "lidc": "resnet3d-18-fcn", "lits": "resnet3d-18-unet"}
+    pairs = []
+    for path in CONFIGS:
+        network = f"{genesis.get(Path(path).parent.name)}_scratch"
+        scratch = path.replace("_vdt_", "_scratch_").replace("unet3d_genesis", network)
+        if scratch != path and scratch in CONFIGS:
+            pairs.append((path, scratch))
+    return pairs
+
+
+def test_every_comparison_has_its_arms():
+    assert len(arms()) == 9, arms()
+
+
+@pytest.mark.parametrize(("path", "scratch"), arms())
+def test_the_arms_of_a_comparison_differ_in_their_weights_only(path: str, scratch: str):
+    arm, other = (Config.fromfile(ROOT / name, lazy_import=False).to_dict() for name in (path, scratch))
+    assert arm.pop("load_from") is not None
+    assert other.pop("load_from") is None
+    if "genesis" in path:  # its own network, and for LIDC its own learning rate, as published
+        for config in (arm, other):
+            network = config["model"]
+            network["decode_head"] = network["decode_head"]["loss_decode"]
+            del network["backbone"], config["optim_wrapper"]["optimizer"]["lr"]
+            network.pop("neck", None)
+    assert arm == other

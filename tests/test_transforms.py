@@ -37,6 +37,7 @@ EXAMPLES = {
     "CenterCrop3D": {"size": (2, 3, 4)},
     "ClipNormalize3D": {"low": -20, "high": 10, "mean": 5, "std": 2},
     "ColoursToSlices": {},
+    "CropBody3D": {"ct": True},
     "CropForeground3D": {"margin": 1, "threshold": 18},  # the last slice lies above 18 mm
     "FingerprintNormalize": {},
     "Normalize3D": {"mean": 99, "std": 77},

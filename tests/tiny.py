@@ -141,7 +141,7 @@ def config(
         param_scheduler=[dict(type="MultiStepLR", milestones=[1, 2], gamma=0.5)],
         default_hooks=dict(
             logger=dict(type="LoggerHook", interval=1),
-            checkpoint=dict(type="CheckpointHook", interval=3 if iterations else 1, by_epoch=not iterations),
+            checkpoint=dict(type="CheckpointHook", interval=3 if iterations else 1),
             scores=dict(type="ScoresHook"),
             preemption=dict(type="PreemptionHook"),
             trace=dict(type="TraceHook"),

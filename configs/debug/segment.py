@@ -1,17 +1,17 @@
 # Organ segmentation in two minutes on a laptop's CPU, on phantom abdomens that it makes itself; no download.
-_base_ = ["../_base_/models/resnet3d-18-unet.py", "../_base_/default_runtime.py"]
+_base_ = ["../_base_/models/resnet3d-18-unet.py", "../_base_/iteration_runtime.py"]
 norm_cfg = dict(type="IN", affine=True)
+patch = (16, 64, 80)
 model = dict(
     backbone=dict(depth=10, base_channels=8, norm_cfg=norm_cfg),
     neck=dict(norm_cfg=norm_cfg),
-    decode_head=dict(num_classes=6, num_convs=0, norm_cfg=norm_cfg),
-    test_cfg=dict(inferer=dict(type="SlidingWindow", window=(16, 48, 48))),
+    decode_head=dict(num_classes=6, num_convs=0, dropout_ratio=0),
+    test_cfg=dict(inferer=dict(type="SlidingWindow", window=patch)),
 )
 normalize = [dict(type="Window", center=40, width=400), dict(type="Normalize3D", mean=0.4, std=0.3)]
 train_pipeline = [
-    dict(type="RandomPatch3D", size=(16, 48, 48), foreground=0.5),
+    dict(type="RandomPatch3D", size=patch, foreground=0.5),
     *normalize,
-    dict(type="RandomFlip3D"),
     dict(type="PackSegmentation"),
 ]
 test_pipeline = [*normalize, dict(type="PackSegmentation")]
@@ -29,7 +29,8 @@ val_dataloader = dict(
     dataset=dict(**dataset, split="val", whole_scans=True, pipeline=test_pipeline),
 )
 test_dataloader = val_dataloader
-val_evaluator = test_evaluator = dict(type="SegmentationScores")
+val_evaluator = dict(type="SegmentationScores", surface=False)
+test_evaluator = dict(type="SegmentationScores")
 optim_wrapper = dict(optimizer=dict(type="AdamW", lr=3e-3, weight_decay=0.01))
 param_scheduler = dict(type="CosineAnnealingLR", by_epoch=False)
 train_cfg = dict(by_epoch=False, max_iters=200, val_interval=100)

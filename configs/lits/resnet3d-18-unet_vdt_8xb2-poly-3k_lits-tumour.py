@@ -4,6 +4,6 @@ model = dict(
     decode_head=dict(
         num_classes=3, label_map=None, regions=dict(liver=(1, 2), tumour=(2,)), loss_decode=dict(type="DiceCELoss3D")
     ),
-    test_cfg=dict(inferer=dict(regions=True, post_process=[dict(type="keep_largest", groups=[(1, 2)])])),
+    test_cfg=dict(inferer=dict(post_process=[dict(type="keep_largest", groups=[(1, 2)])])),
 )
 val_evaluator = test_evaluator = dict(labels=dict(liver=[1, 2], tumour=2))

@@ -2,11 +2,7 @@
 _base_ = "resnet3d-18-unet_vdt_1xb4-poly-40k_liver.py"
 dataset = dict(task=1, data_root="data/msd/Task01_BrainTumour")
 regions = dict(whole=(1, 2, 3), core=(2, 3), enhancing=(3,))
-model = dict(
-    backbone=dict(in_channels=4),
-    decode_head=dict(num_classes=4, regions=regions),
-    test_cfg=dict(inferer=dict(regions=True)),
-)
+model = dict(backbone=dict(in_channels=4), decode_head=dict(num_classes=4, regions=regions))
 train_dataloader = dict(dataset=dataset)
 val_dataloader = dict(dataset=dataset)
 test_dataloader = dict(dataset=dataset)

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+import vdt3d
 from medseg.datasets.layouts import Case, Layout, read_layout
 from medseg.datasets.splits import assign_parts
 from vdt3d.datasets import VolumeDataset
@@ -33,8 +34,8 @@ class VolumeSegmentation(VolumeDataset):
     Args:
         data_root: folder of ``dataset.json``.
         split: "train", "val", "trainval", "test" or "all".
-        split_file: json of case lists (``medseg.datasets.splits``), in ``data_root`` or from the working folder. A
-            file without "val" leaves the choice of models to us: of its "train", one patient in ``folds`` is held
+        split_file: json of case lists (``medseg.datasets.splits``), in ``data_root``, from the working folder or
+            one of ours (data/splits/...). A file without "val" leaves the choice of models to us: of its "train", one patient in ``folds`` is held
             out, and "trainval" is all of it. Without a file, this is done to all labelled cases. "test" is the
             file's, and where it has none or there is no file, the test cases of the layout.
         fold, folds: which hand of how many is held out; of a file with several folds, which one is taken.
@@ -263,6 +264,10 @@ def palette(count: int) -> list[tuple[int, int, int]]:
 
 
 def located(path: str | Path, data_root: str | Path) -> Path:
-    """The file ``path`` in ``data_root`` where there is one, else from the working folder."""
-    inside = Path(data_root, path)
-    return inside if inside.exists() else Path(path)
+    """The file ``path`` in ``data_root``, from the working folder, or of the package: the first there is.
+
+    Where there is none, it is ``path`` itself, for the reader to refuse.
+    """
+    package = Path(vdt3d.__file__).parent
+    roots = (Path(data_root), Path(), package.parent, package / ".mim")  # the last two: a checkout, an installed wheel
+    return next((root / path for root in roots if (root / path).is_file()), Path(path))

@@ -37,12 +37,12 @@ class Layout(NamedTuple):
 
 
 def read_layout(root: str | Path) -> Layout:
-    """Find the cases of the data set in folder ``root``; no image is opened.
+    """Find the cases of the data set in folder ``root``; no image is opened, and a missing one is named all the same.
 
     MSD: http://medicaldecathlon.com. nnU-Net: its documentation/dataset_format.md.
 
     Raises:
-        ScanError: ``dataset.json`` is missing, is of neither layout, or does not fit the folder.
+        ScanError: ``dataset.json`` is missing, is of neither layout, or lists a case twice.
     """
     path = Path(root, "dataset.json")
     try:
@@ -107,22 +107,20 @@ LAYOUTS = {
 
 
 def _nnunet_cases(images: Path, labels: Path, ending: str, channels: int) -> list[Case]:
-    """NAME_0000, NAME_0001, ... in one folder, NAME in the other; a folder that is not there holds no case."""
+    """NAME_0000, NAME_0001, ... in one folder, NAME in the other; a name in either of them is a case.
+
+    A folder that is not there holds none; without any label map, none is expected.
+    """
     first = f"_0000{ending}"
     names = {file.name.removesuffix(first) for file in images.glob(f"*{first}")}
     labelled = {file.name.removesuffix(ending) for file in labels.glob(f"*{ending}")}
-    if labelled and (odd := sorted(names ^ labelled)):
-        place, other = (images, labels) if odd[0] in names else (labels, images)
-        raise ScanError(
-            place, f"has the case '{odd[0]}', which {other} lacks", "add the missing file, or remove the other"
-        )
     return [
         Case(
             name,
             tuple(images / f"{name}_{channel:04d}{ending}" for channel in range(channels)),
             labels / f"{name}{ending}" if labelled else None,
         )
-        for name in sorted(names)
+        for name in sorted(names | labelled)
     ]
 
 

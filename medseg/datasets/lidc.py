@@ -7,6 +7,7 @@ import pandas as pd
 from medseg.datasets.base import VolumeSegmentation, palette, placed, read_labels
 from medseg.datasets.splits import assign_parts
 from vdt3d.datasets import LIDCClassification
+from vdt3d.datasets.lidc import published_lists
 from vdt3d.datasets.splits import FOLDS, deal_parts, in_split, read_table
 from vdt3d.io import read_volume
 from vdt3d.registry import DATASETS
@@ -69,7 +70,7 @@ class LIDCSegmentation(LIDCClassification):
         parts = deal_parts(patients, pd.Series(0, index=patients.index), self.fold)
         if self.by == "patient":
             return parts
-        train, test = self._published_lists(patients.index)
+        train, test = published_lists(self.split_file, patients.index)
         parts[parts == "test"] = "train"
         parts[parts.index.isin(test)] = "test"
         return parts.where(parts.index.isin(train | test))

@@ -16,6 +16,8 @@ from mmengine.dist import all_gather_object, is_main_process
 from mmengine.evaluator import Evaluator
 from mmengine.logging import HistoryBuffer, MessageHub, MMLogger
 from mmengine.model import MMDistributedDataParallel, is_model_wrapper, revert_sync_batchnorm
+from mmengine.runner import IterBasedTrainLoop as MMIterBasedTrainLoop
+from mmengine.runner import LogProcessor
 from mmengine.runner import Runner as MMRunner
 from mmengine.runner.base_loop import BaseLoop
 from torch import nn
@@ -91,6 +93,29 @@ class Runner(MMRunner):
         if "type" not in loop:
             loop["type"] = "EpochBasedTrainLoop" if loop.pop("by_epoch", True) else "IterBasedTrainLoop"
         return LOOPS.build(loop, default_args={"runner": self, "dataloader": self._train_dataloader})
+
+    def build_log_processor(self, log_processor: dict | LogProcessor) -> LogProcessor:
+        if isinstance(log_processor, dict):
+            log_processor = {"by_epoch": not self._by_iterations, **log_processor}
+        return super().build_log_processor(log_processor)
+
+    def register_default_hooks(self, hooks: dict | None = None) -> None:
+        counting = {"logger": "log_metric_by_epoch", "checkpoint": "by_epoch"}
+        hooks = {
+            name: {counting[name]: not self._by_iterations, **hook}
+            if name in counting and isinstance(hook, dict)
+            else hook
+            for name, hook in (hooks or {}).items()
+        }
+        super().register_default_hooks(hooks)
+
+    @property
+    def _by_iterations(self) -> bool:
+        """Whether the run counts iterations, as its logs and checkpoints then do."""
+        loop = self._train_loop
+        if isinstance(loop, dict):
+            return loop.get("type") == "IterBasedTrainLoop" or not loop.get("by_epoch", True)
+        return isinstance(loop, MMIterBasedTrainLoop)
 
     def build_val_loop(self, loop: dict | BaseLoop) -> BaseLoop:
         return super().build_val_loop({"type": ValLoop, **loop} if isinstance(loop, dict) else loop)

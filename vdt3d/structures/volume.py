@@ -1,7 +1,7 @@
 """Volume and LabelMap: an array that never travels without its geometry; axes (C, D, H, W), world axes RAS+ in mm."""
 
 from dataclasses import dataclass, field, replace
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 
@@ -49,6 +49,10 @@ class Volume:
     def replace(self, **changes) -> Self:
         """A copy with another array or affine."""
         return replace(self, **changes)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        """Itself: nobody changes a volume in place, and mmengine copies what a sample holds whenever it moves one."""
+        return self
 
     def same_grid(self, other: "Volume", tolerance: float = 1e-3) -> bool:
         """Whether both lie on one grid: equal shape, and every corner within ``tolerance`` voxels of the other's."""

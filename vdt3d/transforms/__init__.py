@@ -9,7 +9,15 @@ from vdt3d.transforms.augment import (
     RandomScaleShift,
 )
 from vdt3d.transforms.base import IntensityTransform, SpatialTransform, Transform, undo
-from vdt3d.transforms.crops import CenterCrop3D, CropForeground3D, Cut, Pad3D, PadToMultiple3D, RandomShiftCrop3D
+from vdt3d.transforms.crops import (
+    CenterCrop3D,
+    CropBody3D,
+    CropForeground3D,
+    Cut,
+    Pad3D,
+    PadToMultiple3D,
+    RandomShiftCrop3D,
+)
 from vdt3d.transforms.deform import RandomSpatial3D
 from vdt3d.transforms.intensity import (
     ClipNormalize3D,
@@ -31,6 +39,7 @@ __all__ = [
     "CenterCrop3D",
     "ClipNormalize3D",
     "ColoursToSlices",
+    "CropBody3D",
     "CropForeground3D",
     "Cut",
     "FingerprintNormalize",

@@ -10,6 +10,8 @@ from vdt3d.structures import LabelMap, Sample
 from vdt3d.transforms.base import Grid, SpatialTransform, triple
 from vdt3d.transforms.grid import cut
 
+BODY_HU = -500  # between lung or air and tissue: above the noise of air, below fat
+
 
 class Cut(SpatialTransform):
     """Moves to the box ``size`` at ``corner``, as ``draw`` places it in the ``before`` voxels there were.
@@ -130,6 +132,28 @@ class CropForeground3D(Cut):
             corner.append(first)
             size.append(last - first + 1)
         return {"corner": tuple(corner), "size": tuple(size), "before": shape}
+
+
+@TRANSFORMS.register_module()
+class CropBody3D(CropForeground3D):
+    """Cut away what surrounds the body, judging by the image alone, so that training and test do the same to a scan.
+
+    In CT that is what lies below -500 Hounsfield units, elsewhere zeros. A scan stays whole where nothing lies above
+    that, or where, in no CT, something is negative: 0 is a value like others then.
+
+    Args:
+        ct: whether all channels are in Hounsfield units.
+    """
+
+    def __init__(self, *, ct: bool):
+        super().__init__(threshold=BODY_HU if ct else 0)
+        self.ct = ct
+
+    def draw(self, sample: Sample, rng: np.random.Generator) -> dict[str, Any]:
+        array = np.asarray(sample.image.array)
+        if array.max() <= self.threshold or (array.min() < 0 and not self.ct):
+            return {"corner": (0, 0, 0), "size": sample.image.shape, "before": sample.image.shape}
+        return super().draw(sample, rng)
 
 
 def _around(shape: tuple[int, ...], least: Sequence[int]) -> dict[str, Any]:

@@ -9,16 +9,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from medseg.datasets.base import IGNORED
 from medseg.datasets.layouts import Case
 from medseg.datasets.prepare.check import Rules, read_checked
 from vdt3d.io import ScanError, read_record, write_case, write_nifti
-from vdt3d.structures import LabelMap, Sample
-from vdt3d.transforms import CropForeground3D, Reorient3D, ResampleSpacing3D
+from vdt3d.structures import IGNORED, LabelMap, Sample
+from vdt3d.transforms import CropBody3D, Reorient3D, ResampleSpacing3D
 from vdt3d.utils.files import write_aside
 
-STEPS = 1  # raised whenever the steps below change, so that cases prepared before are prepared anew
-BODY_HU = -500  # between lung or air and tissue: above the noise of air, below fat
+STEPS = 2  # raised whenever the steps below change, so that cases prepared before are prepared anew
 PERCENTS = np.linspace(0, 100, 201)  # at which a case's intensities are kept, to be pooled over the data set
 
 
@@ -106,13 +104,13 @@ def _prepared(sample: Sample, job: Job) -> tuple[Sample, dict[str, Any]]:
     """The sample as it goes to the cache, and what is remembered of it besides."""
     sample = Reorient3D()(sample)
     scan = {"shape": list(sample.image.shape), "spacing": list(sample.image.spacing)}
-    cropped = crop(sample, ct=is_ct(job.rules.channels))
+    cropped = CropBody3D(ct=is_ct(job.rules.channels))(sample)
     resampled = cropped if job.spacing is None else ResampleSpacing3D(job.spacing)(cropped)
     return resampled, {
         "settings": _settings(job),
         "sources": _stamps(job.case),
         "scan": scan,
-        "cropped": list(cropped.image.shape),
+        "labelled_cut": int(_labelled(sample.label_map).sum() - _labelled(cropped.label_map).sum()),
         "intensity": _intensities(resampled),
     }
 
@@ -122,25 +120,15 @@ def is_ct(channels: tuple[str, ...]) -> bool:
     return all(channel.upper() == "CT" for channel in channels)
 
 
-def crop(sample: Sample, *, ct: bool) -> Sample:
-    """Cut away what surrounds the body: in CT what lies below -500 HU, else zeros, where nothing is negative.
-
-    A case stays whole if no voxel lies above that, or if a labelled voxel would be lost.
-    """
-    threshold = BODY_HU if ct else 0
-    low, high = sample.image.array.min(), sample.image.array.max()
-    if high <= threshold or (low < 0 and not ct):
-        return sample
-    cut = CropForeground3D(threshold=threshold)(sample)
-    if np.count_nonzero(cut.label_map.array) < np.count_nonzero(sample.label_map.array):
-        return sample
-    return cut
+def _labelled(label_map: LabelMap) -> np.ndarray:
+    """(D, H, W) where a class other than the background is."""
+    labels_DHW = label_map.array[0]
+    return (labels_DHW != 0) & (labels_DHW != IGNORED)
 
 
 def _intensities(sample: Sample) -> list[dict[str, Any]] | None:
     """Of each channel's labelled voxels: mean, standard deviation and quantiles; None where nothing is labelled."""
-    labels_DHW = sample.label_map.array[0]
-    labelled_DHW = (labels_DHW != 0) & (labels_DHW != IGNORED)
+    labelled_DHW = _labelled(sample.label_map)
     if not labelled_DHW.any():
         return None
     values_CN = sample.image.array[:, labelled_DHW]

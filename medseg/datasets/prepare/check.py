@@ -5,10 +5,10 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 import pandas as pd
 
-from medseg.datasets.base import IGNORED, check_same_grid
+from medseg.datasets.base import check_same_grid, read_image
 from medseg.datasets.layouts import Case
-from vdt3d.io import ScanError, read_label_map, read_volume
-from vdt3d.structures import Sample, Volume
+from vdt3d.io import ScanError, read_label_map
+from vdt3d.structures import IGNORED, Sample, Volume
 
 
 class Rules(NamedTuple):
@@ -40,7 +40,8 @@ def read_checked(case: Case, rules: Rules, *, labelled: bool) -> tuple[Sample, b
     for path in filter(None, (*case.images, case.label)):
         if not path.is_file():
             raise ScanError(path, f"is missing, a file of case '{case.name}'", "put it there, or take the case out")
-    image = _read_image(case, rules)
+    image = read_image(case.images, len(rules.channels), **rules.image_reader)
+    _check_content(case, image, rules)
     if case.label is None:
         return Sample(image, name=case.name), False
     label_map = read_label_map(case.label, **rules.label_reader)
@@ -65,17 +66,9 @@ def _place(volume: Volume) -> str:
     return f"steps of {steps} mm along {directions} from {origin}"
 
 
-def _read_image(case: Case, rules: Rules) -> Volume:
-    """One file with all channels, or a file for each."""
-    count = len(rules.channels)
-    declared = {"channels": count} if len(case.images) == 1 and count > 1 else {}
-    volumes = [read_volume(path, **declared, **rules.image_reader) for path in case.images]
-    for path, volume in zip(case.images, volumes, strict=True):
-        check_same_grid(path, volume, case.images[0], volumes[0])
-        for index, values_DHW in enumerate(volume.array):
-            if (low := values_DHW.min()) == values_DHW.max():
-                finding = f"is empty: every voxel of its channel {index} is {low:g}"
-                raise ScanError(path, finding, "get it from its source again, or take the case out")
-    if len(volumes) == 1:
-        return volumes[0]
-    return volumes[0].replace(array=np.concatenate([volume.array for volume in volumes]))
+def _check_content(case: Case, image: Volume, rules: Rules) -> None:
+    files = case.images * image.channels if len(case.images) == 1 else case.images
+    for path, channel, values_DHW in zip(files, rules.channels, image.array, strict=True):
+        if (low := values_DHW.min()) == values_DHW.max():
+            finding = f"is empty: every voxel of channel '{channel}' is {low:g}"
+            raise ScanError(path, finding, "get it from its source again, or take the case out")

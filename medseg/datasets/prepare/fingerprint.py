@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from medseg.datasets.prepare.cases import BODY_HU, is_ct
+from medseg.datasets.prepare.cases import is_ct
 
 
 def fingerprint(
@@ -31,7 +31,8 @@ def fingerprint(
           case counting the same; what ``FingerprintNormalize`` reads. Empty where nothing is labelled;
         - ``classes``: by name the label, in how many cases it is, its median volume in mm3 where it is, and its share
           of all voxels;
-        - ``per_case``: the same of every case.
+        - ``per_case``: the same of every case, and ``labelled_cut``: its labelled voxels outside the body, which the
+          crop has taken away.
     """
     per_case = {name: _of_case(record, classes) for name, record in records.items()}
     measured = [record["extra"]["intensity"] for record in records.values() if record["extra"]["intensity"]]
@@ -39,7 +40,7 @@ def fingerprint(
         "cases": len(records),
         "median_spacing": _median([case["spacing"] for case in per_case.values()]),
         "median_shape": _median([case["shape"] for case in per_case.values()]),
-        "pipeline": _pipeline(list(records.values()), channels, spacing),
+        "pipeline": _pipeline(channels, spacing),
         "intensity": [
             {"modality": channel, **_pooled(of_cases)}
             for channel, of_cases in zip(channels, zip(*measured, strict=True), strict=bool(measured))
@@ -58,6 +59,7 @@ def _of_case(record: dict[str, Any], classes: tuple[str, ...]) -> dict[str, Any]
     return {
         "shape": record["extra"]["scan"]["shape"],
         "spacing": record["extra"]["scan"]["spacing"],
+        "labelled_cut": record["extra"]["labelled_cut"],
         "prepared_shape": record["shape"][1:],
         "prepared_spacing": record["spacing"],
         "intensity": [_pooled([channel]) for channel in record["extra"]["intensity"] or ()],
@@ -92,12 +94,8 @@ def _pooled(of_cases: Sequence[dict[str, Any]]) -> dict[str, float]:
     return {key: _short(value) for key, value in numbers.items()}
 
 
-def _pipeline(
-    records: list[dict[str, Any]], channels: tuple[str, ...], spacing: Sequence[float] | None
-) -> list[dict[str, Any]]:
-    steps: list[dict[str, Any]] = [{"type": "Reorient3D"}]
-    if any(record["extra"]["cropped"] != record["extra"]["scan"]["shape"] for record in records):
-        steps.append({"type": "CropForeground3D", "threshold": BODY_HU if is_ct(channels) else 0})
+def _pipeline(channels: tuple[str, ...], spacing: Sequence[float] | None) -> list[dict[str, Any]]:
+    steps: list[dict[str, Any]] = [{"type": "Reorient3D"}, {"type": "CropBody3D", "ct": is_ct(channels)}]
     if spacing is not None:
         steps.append({"type": "ResampleSpacing3D", "spacing": list(spacing)})
     return steps

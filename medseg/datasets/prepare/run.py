@@ -228,7 +228,7 @@ def _write_measures(
 
 def _row(name: str, case: dict[str, Any], classes: tuple[str, ...]) -> dict[str, Any]:
     """A line of the summary: sizes in voxels, spacings and volumes in mm."""
-    row: dict[str, Any] = {"case": name}
+    row: dict[str, Any] = {"case": name, "labelled_cut": case["labelled_cut"]}
     for key in ("shape", "spacing", "prepared_shape", "prepared_spacing"):
         row |= {f"{key}_{axis}": value for axis, value in zip("zyx", case[key], strict=True)}
     return row | {f"{text}_mm3": case["volumes_mm3"].get(text, 0) for text in classes[1:]}
