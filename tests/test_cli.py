@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from mmengine.config import Config
 from PIL import Image
@@ -15,7 +16,7 @@ from vdt3d.cli.print_config import annotate, place
 
 ROOT = Path(__file__).resolve().parents[1]
 SCRIPTS = sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "tools").rglob("*.py"))
-PRETRAIN, CLASSIFY = "configs/debug/pretrain.py", "configs/debug/classify.py"
+PRETRAIN, CLASSIFY, SEGMENT = (f"configs/debug/{task}.py" for task in ("pretrain", "classify", "segment"))
 
 
 def shrunk(folder: Path) -> list[str]:
@@ -67,6 +68,14 @@ def test_train_writes_a_checkpoint_that_test_scores(trained: Path, capsys):
     assert {"auc", "auc_low", "accuracy_at_threshold", "threshold"} <= set(scores)
     row = f"{scores['auc']:.4f} {scores['auc_low']:.3f} to {scores['auc_high']:.3f}"
     assert f"auc {row}" in " ".join(capsys.readouterr().out.split())
+
+
+def test_a_classifier_has_no_labels_to_write(trained: Path, capsys):
+    words = ["--work-dir", str(trained / "run"), *shrunk(trained)]
+    with pytest.raises(SystemExit):
+        main(["test", CLASSIFY, str(trained / "run/epoch_1.pth"), "--format-only", str(trained / "labels"), *words])
+    assert "VolumeClassifier answers no labels to write" in capsys.readouterr().err
+    assert not (trained / "labels").exists()
 
 
 def test_fine_tuning_starts_from_a_backbone_and_leaves_its_head_out(trained: Path):
@@ -171,3 +180,12 @@ def test_browse_draws_pictures_on_sheets_of_eight(tmp_path: Path):
     data = [f"train_dataloader.dataset.{s}" for s in (f"data_root={tmp_path / 'data'}", "make.per_class=2")]
     main(["browse", PRETRAIN, "--number", "9", "--out", str(tmp_path / "sheets"), "--cfg-options", *data])
     assert sorted(path.name for path in (tmp_path / "sheets").iterdir()) == ["train_01.png", "train_02.png"]
+
+
+@pytest.mark.parametrize("split", ["train", "val"])
+def test_browse_paints_labels_where_the_network_learns_from_them(split: str, tmp_path: Path):
+    data = [f"{split}_dataloader.dataset.{s}" for s in (f"data_root={tmp_path / 'organs'}", "make.cases=5")]
+    main(["browse", SEGMENT, "--split", split, "--number", "2", "--out", str(tmp_path), "--cfg-options", *data])
+    with Image.open(tmp_path / f"{split}_01.png") as sheet:
+        coloured = np.ptp(np.asarray(sheet.convert("RGB")).astype(int), axis=-1) > 50
+    assert coloured.any() == (split == "train")  # whole scans wait for the prediction with their labels apart

@@ -19,6 +19,9 @@ def checkout(tmp_path: Path) -> Path:
     """The launchers beside a fake .venv whose python says what it was asked to do."""
     shutil.copytree(ROOT / "tools", tmp_path / "tools")
     shutil.copy(ROOT / "pre_train.sh", tmp_path)
+    (tmp_path / "medseg").mkdir()
+    for script in (ROOT / "medseg").glob("*.sh"):
+        shutil.copy(script, tmp_path / "medseg")
     executable(tmp_path / ".venv/bin/python", PARROT)
     return tmp_path
 
@@ -88,6 +91,57 @@ def test_pre_train_is_the_released_recipe_on_eight(checkout: Path):
     config = said[13]
     assert (ROOT / config).is_file(), config
     assert launch(checkout / "pre_train.sh", "4", "--amp").stdout.splitlines()[14] == "--amp"
+
+
+# Processes when none are named: what the scripts of the original release had.
+SEGMENTATION = {"bcv": "4", "lidc": "4", "LiTS": "8"}
+
+
+@pytest.mark.parametrize("data", SEGMENTATION)
+def test_the_released_segmentation_trains_both_arms_alike(data: str, checkout: Path):
+    said = launch(checkout / f"medseg/{data}_train.sh").stdout.splitlines()
+    first, second = said[: len(said) // 2], said[len(said) // 2 :]
+    for arm, weights in ((first, "vdt"), (second, "scratch")):
+        assert arm[7] == SEGMENTATION[data]
+        assert arm[12] == f"{checkout}/tools/train.py"
+        assert f"_{weights}_" in arm[13] and (ROOT / arm[13]).is_file(), arm[13]
+        assert arm[14:] == ["--auto-scale-lr", "--launcher", "pytorch"]  # the schedules are told for eight processes
+    assert first[13].replace("_vdt_", "_scratch_") == second[13]
+    fewer = launch(checkout / f"medseg/{data}_train.sh", "2", "--amp").stdout.splitlines()
+    assert fewer[7] == "2"
+    assert fewer[14:16] == ["--auto-scale-lr", "--amp"]
+
+
+@pytest.mark.parametrize("data", SEGMENTATION)
+def test_the_released_segmentation_tests_a_checkpoint(data: str, checkout: Path):
+    script = checkout / f"medseg/{data}_test.sh"
+    said = launch(script, "best.pth").stdout.splitlines()
+    assert said[7] == SEGMENTATION[data]
+    assert said[12] == f"{checkout}/tools/test.py"
+    assert (ROOT / said[13]).is_file(), said[13]
+    assert said[14:] == ["best.pth", "--launcher", "pytorch"]
+    said = launch(script, "best.pth", "1", "--format-only", "a b").stdout.splitlines()
+    assert said[7] == "1"
+    assert said[14:17] == ["best.pth", "--format-only", "a b"]
+    done = launch(script)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith(f"usage: bash medseg/{data}_test.sh CHECKPOINT ")
+
+
+@pytest.mark.parametrize("data", SEGMENTATION)
+def test_a_failed_arm_ends_the_comparison(data: str, checkout: Path):
+    executable(checkout / ".venv/bin/python", PARROT + "exit 3\n")
+    done = launch(checkout / f"medseg/{data}_train.sh")
+    assert done.returncode == 3
+    assert done.stdout.count("torch.distributed.run") == 1
+
+
+def test_no_script_ends_the_processes_of_others():
+    scripts = [path for folder in (ROOT, ROOT / "tools", ROOT / "medseg") for path in folder.glob("*.sh")]
+    assert len(scripts) == 13
+    for path in scripts:
+        words = set(path.read_text().replace("$(", " ").split())
+        assert not words & {"kill", "pkill", "killall", "fuser", "sleep", "rm", "sudo"}, path
 
 
 def fake_slurm(checkout: Path) -> dict[str, str]:

@@ -1,13 +1,16 @@
 """Segmentation data sets: both layouts found, labels held against their scans, patients kept in one part."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+import vdt3d
 from medseg.datasets import ACDC, BTCV, MSD, LIDCSegmentation, LiTS, PhantomOrgans, VolumeSegmentation, read_layout
-from medseg.datasets.base import palette
+from medseg.datasets.base import located, palette
 from medseg.datasets.msd import TASKS
 from medseg.datasets.splits import assign_parts
 from vdt3d.io import ScanError, read_record, write_case, write_nifti
@@ -226,13 +229,12 @@ def test_a_missing_file_is_found_at_the_door(msd, file):
         VolumeSegmentation(msd, split="all")
 
 
-@pytest.mark.parametrize(
-    ("lost", "named"), [("labelsTr/a_1.nii.gz", "imagesTr"), ("imagesTr/a_1_0000.nii.gz", "labelsTr")]
-)
-def test_nnunets_images_and_labels_must_pair(nnunet, lost, named):
+@pytest.mark.parametrize("lost", ["labelsTr/a_1.nii.gz", "imagesTr/a_1_0000.nii.gz", "imagesTr/a_1_0001.nii.gz"])
+def test_nnunets_images_and_labels_must_pair(nnunet, lost):
     (nnunet / lost).unlink()
-    with pytest.raises(ScanError, match=rf"{named}: has the case 'a_1', which .* lacks"):
-        read_layout(nnunet)
+    assert [case.name for case in read_layout(nnunet).labelled] == ["a_1", "b_1"]
+    with pytest.raises(ScanError, match=rf"{lost}: is missing, a file of case 'a_1'; put it there, or take it out"):
+        VolumeSegmentation(nnunet, split="all")
 
 
 @pytest.mark.parametrize(
@@ -294,6 +296,32 @@ def test_a_split_file_numbers_cases_as_the_layout_lists_them(msd, tmp_path_facto
     assert parts == [["p0_0"], ["p2_5", "p2_4"], ["p1_3"]]
 
 
+def test_a_split_file_is_looked_for_in_the_data_set_then_here_then_in_the_package(msd, tmp_path_factory, monkeypatch):
+    monkeypatch.chdir(tmp_path_factory.mktemp("elsewhere"))
+    name, found = "data/splits/msd02_transseg.json", []
+    found.append(located(name, msd))
+    for folder in (Path(), msd):
+        Path(folder, "data/splits").mkdir(parents=True)
+        write_json(folder / name, {})
+        found.append(located(name, msd))
+    assert found == [SPLITS / "msd02_transseg.json", Path(name), msd / name]
+    assert located(msd / name, "anywhere") == msd / name
+
+
+def test_an_installed_package_brings_configs_and_case_lists(tmp_path, monkeypatch):
+    """The wheel's content, as the build lays it out."""
+    monkeypatch.chdir(tmp_path)
+    build = ["setup.py", "-q", "build_py", "--build-lib", str(tmp_path / "lib")]
+    done = subprocess.run([sys.executable, *build], cwd=SPLITS.parents[1], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    root, brought = SPLITS.parents[1], tmp_path / "lib/vdt3d/.mim"
+    for folder, pattern, least in (("configs", "*.py", 50), ("data/splits", "*.json", 14)):
+        ours, theirs = ({str(path.relative_to(r)) for path in (r / folder).rglob(pattern)} for r in (root, brought))
+        assert theirs == ours and len(ours) >= least
+    monkeypatch.setattr(vdt3d, "__file__", str(tmp_path / "lib/vdt3d/__init__.py"))
+    assert located("data/splits/lits.json", "gone") == brought / "data/splits/lits.json"
+
+
 def test_nnunets_folds_are_taken_from_their_list(msd):
     write_json(msd / "splits_final.json", [{"train": ["p0_0"], "val": ["p0_1"]}, {"train": ["p1_2"], "val": ["p1_3"]}])
     assert names(VolumeSegmentation(msd, split="val", split_file="splits_final.json", fold=1)) == ["p1_3"]
@@ -320,7 +348,10 @@ def test_a_published_list_without_validation_cases_holds_patients_out_of_its_tra
         ({"train": ["p0_0", "p9"]}, r"'p9' in 'train' is no case of the data set, such as 'p2_5'"),
         ({"train": ["p0_0"], "test": ["p0_0"]}, r"'p0' is in 'train' and 'test'"),
         ({"train": ["p0_0"], "test": ["p0_1"]}, r"'p0' is in 'train' and 'test'; a patient belongs to one"),
-        ({"cases": 7, "train": [0]}, r"positions in a list of 7 cases; this data set has 6"),
+        (
+            {"cases": 7, "train": [0]},
+            r"positions in the 7 cases of the release; .* here lists 6, .* prepare again",
+        ),
         ({"train": [6]}, r"'6' in 'train' is no case"),
         ({"val": []}, r"holds no lists"),
         ({"train": "p0_0"}, r"holds no lists"),
@@ -338,7 +369,7 @@ def test_a_split_that_does_not_fit_is_refused(msd, content, message):
     [
         ({"split": "dev"}, "the split is one of train, val, test, trainval, all"),
         ({"fold": 5}, "the fold from 0 to 4"),
-        ({"split_file": "gone.json"}, "there is no split file gone.json, neither in data_root"),
+        ({"split_file": "gone.json"}, "there is no split file gone.json: not in data_root, in"),
         ({"group": r"(q\d)"}, r"finds no patient in the case name 'p2_5'"),
     ],
 )

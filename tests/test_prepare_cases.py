@@ -13,11 +13,10 @@ import pytest
 
 from medseg.datasets import VolumeSegmentation
 from medseg.datasets.prepare import Report, prepare
-from medseg.datasets.prepare.cases import crop
 from vdt3d.cli import main
 from vdt3d.io import cache, list_cases, read_case, write_nifti
-from vdt3d.structures import LabelMap, Sample, Volume, affine_from_spacing
-from vdt3d.transforms import FingerprintNormalize
+from vdt3d.structures import LabelMap, Volume, affine_from_spacing
+from vdt3d.transforms import FingerprintNormalize, ZScore, undo
 
 BODY = (slice(None), slice(1, 5), slice(2, 7))  # (4, 4, 5) voxels
 UPSIDE_DOWN = np.array([[0.0, 0, 1, 5], [0, 1, 0, 0], [-4, 0, 0, 0], [0, 0, 0, 1]])  # spacing (4, 1, 1), z runs down
@@ -80,7 +79,7 @@ def test_the_fingerprint_is_as_worked_out_by_hand(two: Path):
     found = json.loads((two / "prepared/fingerprint.json").read_text())
     assert found["cases"] == 2
     assert found["median_spacing"] == [3, 1, 1] and found["median_shape"] == [4, 6, 8]
-    assert found["pipeline"] == [{"type": "Reorient3D"}, {"type": "CropForeground3D", "threshold": -500}]
+    assert found["pipeline"] == [{"type": "Reorient3D"}, {"type": "CropBody3D", "ct": True}]
     # The labelled voxels are ten of 100 and ten of 200: 50 away from their mean, each way.
     assert found["intensity"] == [
         {
@@ -135,24 +134,52 @@ def test_the_median_spacing_is_measured_first(two: Path):
     assert new(run(two, spacing="median")) == []
 
 
-def mr(image: np.ndarray, label_at: tuple[int, int, int]) -> Sample:
+KINDS = {  # of scan, with the shape that the preparation leaves
+    ("CT", "body in air"): (4, 4, 5),
+    ("CT", "air alone"): (4, 6, 8),
+    ("CT", "label outside the body"): (4, 4, 5),
+    ("MRI", "body in zeros"): (4, 4, 5),
+    ("MRI", "no zeros"): (4, 6, 8),
+    ("MRI", "negative values"): (4, 6, 8),
+    ("MRI", "nothing positive"): (4, 6, 8),
+    ("MRI", "label outside the body"): (4, 4, 5),
+}
+
+
+@pytest.mark.parametrize(("modality", "kind"), KINDS)
+def test_test_scans_are_made_like_prepared_ones_of_every_kind(modality: str, kind: str, tmp_path: Path):
+    write(tmp_path, "a", 100, UPSIDE_DOWN)
+    write(tmp_path, "b", 100, UPSIDE_DOWN)  # of the first kind: a case must not depend on the others
+    describe(tmp_path, "a", "b")
+    table = tmp_path / "dataset.json"
+    table.write_text(table.read_text().replace("CT", modality))
+    image = np.full((1, 4, 6, 8), -1000 if modality == "CT" else 0, np.float32)
+    image[:, *BODY] = np.arange(1, 81).reshape(4, 4, 5)
+    if kind == "air alone":
+        image = np.random.default_rng(0).normal(-1000, 10, image.shape).astype(np.float32)
+    elif kind == "no zeros":
+        image += 5
+    elif kind == "negative values":
+        image[0, 0, 0, 0] = -1  # 0 is no background then, but a value like others
+    elif kind == "nothing positive":
+        image = -image
     labels = np.zeros(image.shape, np.uint8)
-    labels[0, *label_at] = 1
-    return Sample(Volume(image), LabelMap(labels))
+    labels[0, 1, 2, 3:7] = 1
+    if kind == "label outside the body":
+        labels[0, 1, 0, :3] = (1, 1, 255)  # two voxels of a class, and one that nobody knows
+    write_nifti(Volume(image, UPSIDE_DOWN), tmp_path / "imagesTr/a.nii.gz")
+    write_nifti(LabelMap(labels, UPSIDE_DOWN), tmp_path / "labelsTr/a.nii.gz")
 
-
-def test_what_is_no_ct_is_cropped_of_its_zeros_alone():
-    image = np.zeros((1, 4, 6, 8), np.float32)
-    image[:, *BODY] = 7
-    assert crop(mr(image, (0, 1, 2)), ct=False).image.shape == (4, 4, 5)
-    assert crop(mr(image, (0, 0, 0)), ct=False).image.shape == (4, 6, 8)  # the label would be lost
-    image[0, 0, 0, 0] = -1  # 0 is no background then, but a value like others
-    assert crop(mr(image, (0, 1, 2)), ct=False).image.shape == (4, 6, 8)
-
-
-def test_a_ct_of_air_alone_stays_whole():
-    image = np.random.default_rng(0).normal(-1000, 10, (1, 4, 6, 8)).astype(np.float32)
-    assert crop(mr(image, (0, 1, 2)), ct=True).image.shape == (4, 6, 8)
+    found = run(tmp_path, spacing=(2.0, 1.0, 1.0)).fingerprint["per_case"]["a"]
+    depth, height, width = KINDS[modality, kind]
+    assert found["prepared_shape"] == [2 * depth, height, width]  # slices of 4 mm are sampled with 2 mm
+    assert found["labelled_cut"] == (2 if kind == "label outside the body" else 0)
+    prepared = {"split": "trainval", "prepared": "prepared"}
+    whole, cached = (VolumeSegmentation(tmp_path, whole_scans=scans, **prepared)[0] for scans in (True, False))
+    assert whole.name == cached.name == "a" and whole.image.same_grid(cached.image)
+    np.testing.assert_array_equal(whole.image.array, np.asarray(cached.image.array))
+    np.testing.assert_array_equal(ZScore()(whole).image.array, ZScore()(cached).image.array)
+    assert undo(whole.image, whole).same_grid(whole.reference)  # a prediction goes back to the scan
 
 
 def test_a_data_set_without_labelled_voxels_has_no_intensity(two: Path):

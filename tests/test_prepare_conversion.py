@@ -254,7 +254,7 @@ def _btcv_wrong(root: Path, what: str) -> str:
         return r"label0002.nii.gz: is truncated"
     assert what == "empty image"
     write_nifti(Volume(np.full((1, *SHAPE), -1024, np.float32), AFFINE), image)
-    return r"img0002.nii.gz: is empty: every voxel of its channel 0 is -1024"
+    return r"img0002.nii.gz: is empty: every voxel of channel 'CT' is -1024"
 
 
 WRONG = (
@@ -284,16 +284,48 @@ def test_a_wrong_case_is_named_and_the_rest_is_prepared(what: str, tmp_path: Pat
     ]
 
 
-@pytest.mark.parametrize("name", ["lits", "acdc", "msd"])
+@pytest.mark.parametrize("name", ["lits", "acdc", "msd", "nnunet"])
 def test_a_missing_label_is_named_in_every_layout(name: str, tmp_path: Path):
     MAKE[name](tmp_path / "src")
     _, (first, *others), _ = CASES[name]
-    file = {"lits": "segmentation-0.nii", "acdc": f"{first}_gt.nii.gz", "msd": "spleen_10.nii.gz"}[name]
+    file = {"lits": "segmentation-0.nii", "acdc": f"{first}_gt.nii.gz"}.get(name, f"{first}.nii.gz")
     (label,) = (path for path in (tmp_path / "src").rglob(file) if "imagesTr" not in path.parts)
     label.unlink()
     report = prepare(name, tmp_path / "src", tmp_path / "dst", workers=1)
     assert [(problem["case"], problem["file"]) for problem in report.problems] == [(first, str(label))]
     assert list_cases(tmp_path / "dst/prepared/cases") == sorted(others)
+    assert first_of(CASES[name][0](tmp_path / "dst", split="trainval", whole_scans=True))[1] == others
+
+
+@pytest.mark.parametrize("name", ["msd", "nnunet"])
+def test_missing_images_of_a_listed_case_are_named_and_the_rest_is_prepared_in_place(name: str, tmp_path: Path):
+    MAKE[name](tmp_path)
+    (root,) = tmp_path.iterdir()
+    first, *others = CASES[name][1]
+    (image, *_) = (root / "imagesTr").glob(f"{first}*_0001.nii.gz" if name == "nnunet" else f"{first}.nii.gz")
+    image.unlink()
+    report = prepare(name, root, root, workers=1, spacing="median")
+    assert [(problem["case"], problem["file"]) for problem in report.problems] == [(first, str(image))]
+    assert list_cases(root / "prepared/cases") == sorted(others)
+    with pytest.raises(ScanError, match=rf"{image.name}: is missing, a file of case '{first}'"):
+        VolumeSegmentation(root, split="trainval", prepared="prepared", whole_scans=True)
+
+
+def test_an_empty_channel_is_named_with_its_file(tmp_path: Path):
+    nnunet(tmp_path / "src")
+    file = tmp_path / "src/Dataset001_Two/imagesTr/b_0001.nii.gz"
+    write_nifti(Volume(np.zeros((1, *SHAPE), np.float32), AFFINE), file)
+    (problem,) = prepare("nnunet", tmp_path / "src", tmp_path / "dst", workers=1, cache=False).problems
+    assert problem["file"] == str(file) and problem["finding"] == "is empty: every voxel of channel 'T2' is 0"
+
+
+def test_positions_of_a_release_do_not_fit_when_a_case_was_left_out(tmp_path: Path):
+    msd(tmp_path / "src")
+    halve(tmp_path / "src/Task09_Spleen/imagesTr/spleen_10.nii.gz")
+    assert len(prepare("msd", tmp_path / "src", tmp_path / "dst", workers=1, cache=False).problems) == 1
+    (tmp_path / "positions.json").write_text('{"cases": 3, "train": [0, 1], "val": [2]}')
+    with pytest.raises(ValueError, match=r"the 3 cases of the release; .* here lists 2, .*problems.json says"):
+        VolumeSegmentation(tmp_path / "dst", split_file=tmp_path / "positions.json")
 
 
 def test_a_frame_that_info_names_and_that_is_not_there(tmp_path: Path):

@@ -11,6 +11,7 @@ from nibabel.orientations import io_orientation
 from vdt3d.registry import TRANSFORMS
 from vdt3d.structures import LabelMap, Sample, SegmentationSample, Volume, affine_from_spacing
 from vdt3d.transforms import (
+    CropBody3D,
     CropForeground3D,
     Normalize3D,
     PackSegmentation,
@@ -205,6 +206,21 @@ def test_the_box_of_what_lies_above_a_threshold():
     np.testing.assert_array_equal(undo(cropped.label_map, cropped).array[0], labels)
     with pytest.raises(ValueError, match=r"'liver_3': no voxel lies above the threshold 2; the greatest value is 2\.0"):
         CropForeground3D(threshold=2)(labelled(labels))
+
+
+def test_the_box_of_the_body_asks_the_image_alone():
+    image = np.zeros((2, 4, 6, 8), np.float32)
+    image[0, 1:3, 2:4, 2:7] = image[1, 3, 5, 7] = 7  # 7 in either channel
+    sample = Sample(Volume(image), LabelMap(np.ones((1, 4, 6, 8), np.uint8)))
+    cropped = CropBody3D(ct=False)(sample)
+    assert cropped.image.shape == (3, 4, 6)
+    back = undo(cropped.label_map, cropped)
+    assert back.same_grid(sample.label_map) and back.array.sum() == 3 * 4 * 6
+    assert CropBody3D(ct=True)(sample).image.shape == (4, 6, 8)  # 0 Hounsfield units are water
+    for whole in (image - 1, -image):
+        assert CropBody3D(ct=False)(Sample(Volume(whole))).image.shape == (4, 6, 8)
+    assert CropBody3D(ct=True)(Sample(Volume(image - 507))).image.shape == (4, 6, 8)  # all at -500 or below
+    assert CropBody3D(ct=True)(Sample(Volume(image - 506))).image.shape == (3, 4, 6)
 
 
 def test_padding_to_a_multiple():

@@ -1,10 +1,12 @@
 """Volume, LabelMap and Sample: what they hold, what they refuse."""
 
+import copy
+
 import numpy as np
 import pytest
 import torch
 
-from vdt3d.structures import LabelMap, Sample, Volume, affine_from_spacing
+from vdt3d.structures import LabelMap, Sample, SegmentationSample, Volume, affine_from_spacing
 
 OBLIQUE = np.array([[0.0, -0.6, 1.6, 5.0], [0.0, 0.8, 1.2, 6.0], [3.0, 0.0, 0.0, 7.0], [0.0, 0.0, 0.0, 1.0]])
 
@@ -60,6 +62,16 @@ def test_one_grid_means_every_corner_within_a_thousandth_of_a_voxel():
     assert volume.same_grid(volume.replace(affine=near))
     assert not volume.same_grid(volume.replace(affine=far))
     assert not volume.same_grid(Volume(np.zeros((1, 10, 10, 9)), OBLIQUE))
+
+
+def test_a_sample_that_moves_copies_no_volume():
+    """mmengine copies what a sample knows beside its fields, whatever it is, on every way to another device."""
+    truth = LabelMap(np.zeros((1, 2, 2, 2), np.uint8))
+    sample = SegmentationSample(gt_labels=torch.zeros(2, 2, 2), pred_labels=truth.replace())
+    sample.set_metainfo({"reference": truth, "sample_name": "a"})
+    for moved in (sample, sample.cpu(), sample.new(), sample.clone(), copy.deepcopy(sample)):
+        assert moved.reference is truth and moved.pred_labels is sample.pred_labels
+    assert copy.deepcopy(Sample(truth)).image is truth
 
 
 def test_a_label_map_that_does_not_lie_on_its_image_is_refused():

@@ -143,6 +143,41 @@ def test_a_photograph_is_shown_in_colour_and_as_slices():
     assert texts(figure) == ["class 0", "class 1"]
 
 
+def test_labels_of_a_sample_are_painted_on_every_channel():
+    labels = np.zeros((1, 4, 4), dtype=np.uint8)
+    labels[0, 3, 3] = 2
+    figure = input_sheet([torch.zeros(2, 1, 4, 4), torch.zeros(2, 1, 4, 4)], labels=[labels, None], classes=["a", "b"])
+    corners = [axes.images[0].get_array()[3, 3] for axes in figure.axes]
+    np.testing.assert_allclose(corners, [to_rgb(PALETTE[1])] * 2 + [(0, 0, 0)] * 2)
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["a", "b"]
+
+
+def test_a_palette_of_the_data_set_colours_labels_and_legend_alike():
+    colours = [(0, 0, 255), (51, 102, 153)]
+    labels = np.array([[[0, 2, 2], [2, 255, 255]]], dtype=np.uint8)
+    figure = input_sheet([np.zeros((1, 1, 2, 3))], labels=[labels], classes=["one", "two"], palette=colours)
+    picture = figure.axes[0].images[0].get_array()
+    np.testing.assert_allclose(picture[0, 1], (0.2, 0.4, 0.6))  # of 255
+    np.testing.assert_allclose(picture[1, 1], 1)  # what nobody knows is white
+    np.testing.assert_allclose(
+        [patch.get_facecolor()[:3] for patch in figure.legends[0].get_patches()][1], picture[0, 1]
+    )
+    assert figure.axes[0].images[0].get_array()[0, 0].tolist() == [0, 0, 0]
+
+
+@pytest.mark.parametrize("slices", [1, 6])
+def test_a_legend_of_many_classes_stays_below_the_pictures_and_inside_the_figure(slices):
+    classes = [f"a rather long name {number}" for number in range(13)]
+    figure = input_sheet(
+        [np.ones((1, 6, 4, 4))], labels=[np.zeros((6, 4, 4), dtype=int)], classes=classes, slices=slices
+    )
+    pixels(figure)
+    legend, whole = figure.legends[0].get_window_extent(), figure.bbox
+    assert legend.x0 >= whole.x0 and legend.x1 <= whole.x1 and legend.y0 >= whole.y0
+    assert legend.y1 <= min(axes.get_window_extent().y0 for axes in figure.axes)
+    assert len(figure.legends[0].get_texts()) == 13
+
+
 def test_wrong_predictions_are_framed_and_named():
     figure = predictions_page(
         np.zeros((2, 1, 2, 4, 4)), [0, 1], [[0.75, 0.25], [0.9, 0.1]], ["benign", "malignant"], names=["a", "b"]

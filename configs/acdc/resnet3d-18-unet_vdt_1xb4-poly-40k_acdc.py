@@ -3,7 +3,7 @@ _base_ = [
     "../_base_/models/resnet3d-18-unet.py",
     "../_base_/datasets/acdc.py",
     "../_base_/schedules/seg_poly_40k.py",
-    "../_base_/iteration_runtime.py",
+    "../_base_/default_runtime.py",
 ]
 model = dict(
     backbone=dict(depth_stride=False),

@@ -4,7 +4,7 @@ _base_ = [
     "../_base_/models/resnet3d-18-unet.py",
     "../_base_/datasets/btcv.py",
     "../_base_/schedules/bcv_poly_39k.py",
-    "../_base_/iteration_runtime.py",
+    "../_base_/default_runtime.py",
 ]
 model = dict(
     decode_head=dict(num_classes=14, loss_decode=dict(type="DiceCELoss3D", lambda_ce=0.3)),

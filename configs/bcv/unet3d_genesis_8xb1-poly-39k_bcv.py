@@ -3,7 +3,7 @@ _base_ = [
     "../_base_/models/unet3d-genesis.py",
     "../_base_/datasets/btcv.py",
     "../_base_/schedules/bcv_poly_39k.py",
-    "../_base_/iteration_runtime.py",
+    "../_base_/default_runtime.py",
 ]
 model = dict(
     backbone=dict(num_classes=14),

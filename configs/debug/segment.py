@@ -1,11 +1,12 @@
-# Organ segmentation in two minutes on a laptop's CPU, on phantom abdomens that it makes itself; no download.
-_base_ = ["../_base_/models/resnet3d-18-unet.py", "../_base_/iteration_runtime.py"]
+# Organ segmentation in a minute on a laptop's CPU, on phantom abdomens that it makes itself; no download.
+_base_ = ["../_base_/models/resnet3d-18-unet.py", "../_base_/default_runtime.py"]
 norm_cfg = dict(type="IN", affine=True)
-patch = (16, 64, 80)
+patch = (16, 80, 96)
 model = dict(
-    backbone=dict(depth=10, base_channels=8, norm_cfg=norm_cfg),
+    backbone=dict(depth=10, base_channels=16, stem_stride=True, norm_cfg=norm_cfg),
     neck=dict(norm_cfg=norm_cfg),
-    decode_head=dict(num_classes=6, num_convs=0, dropout_ratio=0),
+    # Scores that start near 0, as published, would spend this run's steps on growing.
+    decode_head=dict(num_classes=6, num_convs=0, dropout_ratio=0, init_cfg=dict(type="Kaiming", layer="SafeConv3d")),
     test_cfg=dict(inferer=dict(type="SlidingWindow", window=patch)),
 )
 normalize = [dict(type="Window", center=40, width=400), dict(type="Normalize3D", mean=0.4, std=0.3)]
@@ -31,9 +32,9 @@ val_dataloader = dict(
 test_dataloader = val_dataloader
 val_evaluator = dict(type="SegmentationScores", surface=False)
 test_evaluator = dict(type="SegmentationScores")
-optim_wrapper = dict(optimizer=dict(type="AdamW", lr=3e-3, weight_decay=0.01))
+optim_wrapper = dict(optimizer=dict(type="AdamW", lr=1e-2, weight_decay=0.01))
 param_scheduler = dict(type="CosineAnnealingLR", by_epoch=False)
-train_cfg = dict(by_epoch=False, max_iters=200, val_interval=100)
+train_cfg = dict(by_epoch=False, max_iters=300, val_interval=100)
 val_cfg = test_cfg = dict()
 auto_scale_lr = dict(base_batch_size=2)
 default_hooks = dict(checkpoint=dict(interval=100, save_best="dice"), logger=dict(interval=10))

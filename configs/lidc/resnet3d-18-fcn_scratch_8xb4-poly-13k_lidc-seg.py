@@ -4,7 +4,7 @@ _base_ = [
     "../_base_/models/resnet3d-18-lidc-fcn.py",
     "../_base_/datasets/lidc-seg.py",
     "../_base_/schedules/lidc-seg_poly_13k.py",
-    "../_base_/iteration_runtime.py",
+    "../_base_/default_runtime.py",
 ]
 channels_last = True
 default_hooks = dict(checkpoint=dict(interval=1338, save_best="dice"), logger=dict(interval=100))

@@ -3,7 +3,7 @@ _base_ = [
     "../_base_/models/unet3d-genesis.py",
     "../_base_/datasets/lidc-seg.py",
     "../_base_/schedules/lidc-seg_poly_13k.py",
-    "../_base_/iteration_runtime.py",
+    "../_base_/default_runtime.py",
 ]
 model = dict(
     backbone=dict(num_classes=2),

@@ -4,7 +4,7 @@ _base_ = [
     "../_base_/models/resnet3d-18-unet.py",
     "../_base_/datasets/lits.py",
     "../_base_/schedules/lits_poly_3k.py",
-    "../_base_/iteration_runtime.py",
+    "../_base_/default_runtime.py",
 ]
 model = dict(
     decode_head=dict(label_map={2: 1}, loss_decode=dict(type="ComboLoss")),

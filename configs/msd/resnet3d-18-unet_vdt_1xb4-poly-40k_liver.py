@@ -4,7 +4,7 @@ _base_ = [
     "../_base_/models/resnet3d-18-unet.py",
     "../_base_/datasets/msd.py",
     "../_base_/schedules/seg_poly_40k.py",
-    "../_base_/iteration_runtime.py",
+    "../_base_/default_runtime.py",
 ]
 dataset = dict(task=3, data_root="data/msd/Task03_Liver")
 model = dict(

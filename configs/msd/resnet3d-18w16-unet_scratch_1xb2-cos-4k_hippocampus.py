@@ -6,13 +6,13 @@ model = dict(
     backbone=dict(base_channels=16, norm_cfg=norm_cfg),
     neck=dict(norm_cfg=norm_cfg),
     decode_head=dict(num_classes=3, num_convs=0, dropout_ratio=0),
-    test_cfg=dict(inferer=dict(type="WholeVolume", divisor=16, flips="DHW")),
+    test_cfg=dict(inferer=dict(type="WholeVolume", divisor=16)),
 )
 train_pipeline = [
     dict(type="ZScore"),
     dict(type="RandomSpatial3D", rotate=15, rotate_prob=0.3, scale=(0.85, 1.2), scale_prob=0.3),
     dict(type="RandomPatch3D", size=(40, 56, 40), foreground=0, pad_value=0),
-    dict(type="RandomFlip3D"),
+    dict(type="RandomFlip3D", axes="W"),
     dict(type="RandomGamma3D"),
     dict(type="RandomGaussianNoise", std=0.1, prob=0.15),
     dict(type="RandomContrast3D"),

@@ -34,10 +34,10 @@ class VolumeSegmentation(VolumeDataset):
     Args:
         data_root: folder of ``dataset.json``.
         split: "train", "val", "trainval", "test" or "all".
-        split_file: json of case lists (``medseg.datasets.splits``), in ``data_root``, from the working folder or
-            one of ours (data/splits/...). A file without "val" leaves the choice of models to us: of its "train", one patient in ``folds`` is held
-            out, and "trainval" is all of it. Without a file, this is done to all labelled cases. "test" is the
-            file's, and where it has none or there is no file, the test cases of the layout.
+        split_file: json of case lists (``medseg.datasets.splits``), in ``data_root``, from the working folder, or one
+            of ours (data/splits/...). A file without "val" leaves the choice of models to us: of its "train", one
+            patient in ``folds`` is held out, and "trainval" is all of it. Without a file, this is done to all labelled
+            cases. "test" is the file's, and where it has none or there is no file, the test cases of the layout.
         fold, folds: which hand of how many is held out; of a file with several folds, which one is taken.
         group: a pattern whose first bracket, in a case's name, is the patient: ``r"(patient\\d+)_"``. Without it,
             every case counts as a patient.
@@ -47,7 +47,8 @@ class VolumeSegmentation(VolumeDataset):
 
     Metainfo:
         classes: names in the order of their labels. palette: a colour (r, g, b) for each. modality: names of the
-        channels. regions: where classes overlap, the labels each is made of, by name.
+        channels. regions: where classes overlap, the labels each is made of, by name. preparation: what a new scan
+        goes through before the pipeline, and the ``statistics`` it gets; with the checkpoint it reaches the predictor.
 
     Raises:
         ValueError: an unknown choice, or a split that does not fit the cases.
@@ -162,6 +163,7 @@ class VolumeSegmentation(VolumeDataset):
             found = json.loads(path.read_text(encoding="utf-8"))
             self.statistics = set_statistics(found["intensity"])
             self.steps = built(found["pipeline"]) if self.whole_scans else []
+            self._metainfo["preparation"] = {"pipeline": found["pipeline"], "statistics": self.statistics}
         except (OSError, ValueError, KeyError, TypeError) as error:
             finding = f"is not the fingerprint of a prepared data set ({type(error).__name__}: {error})"
             raise ScanError(path, finding, "prepare it (tools/dataset/prepare.py), or leave prepared out") from error

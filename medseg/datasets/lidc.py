@@ -70,7 +70,7 @@ class LIDCSegmentation(LIDCClassification):
         parts = deal_parts(patients, pd.Series(0, index=patients.index), self.fold)
         if self.by == "patient":
             return parts
-        train, test = published_lists(self.split_file, patients.index)
+        train, test = published_lists(self.split_file, self.nodule_table, patients.index)
         parts[parts == "test"] = "train"
         parts[parts.index.isin(test)] = "test"
         return parts.where(parts.index.isin(train | test))

@@ -67,7 +67,9 @@ def read_split(path: Path, fold: int, cases: int) -> dict[str, list[str | int]]:
     try:
         content: Any = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise ValueError(f"there is no split file {path}: not in data_root, here or among ours (data/splits)") from None
+        raise ValueError(
+            f"there is no split file {path}: not in data_root, in the working folder or in the package"
+        ) from None
     except ValueError as error:
         raise ValueError(f"{path} is not json: {error}") from error
     if isinstance(content, list):
@@ -79,8 +81,8 @@ def read_split(path: Path, fold: int, cases: int) -> dict[str, list[str | int]]:
         raise ValueError(f'{path} holds no lists "train", "val", "test" of case names')
     if content.get("cases", cases) != cases:
         raise ValueError(
-            f"{path} counts positions in the {content['cases']} cases of the release, of which dataset.json here lists "
-            f"{cases}, so that they would name other cases: was one left out (problems.json says why) or added? Put it "
-            "right and prepare the data set again, or list the cases by name in a split_file of your own"
+            f"{path} counts positions in the {content['cases']} cases of the release; dataset.json here lists {cases}, "
+            "where they would name other cases. If the preparation left one out (problems.json says why), put it right "
+            "and prepare again; else list the cases by name in a split_file of your own"
         )
     return lists

@@ -31,14 +31,15 @@ def draw_inputs(config, split: str, number: int, out: Path) -> list[Path]:
 
     from vdt3d.engine.data import build_dataloader
     from vdt3d.registry import MODELS
-    from vdt3d.visualization import input_sheet, save
+    from vdt3d.visualization import PALETTE, input_sheet, save
 
     init_default_scope("vdt3d")
     # A sample depends on (seed, epoch, index) alone, so these are the very ones that training sees.
     loader = build_dataloader(
         **config[f"{split}_dataloader"] | {"batch_size": ROWS, "num_workers": 0}, seed=config.randomness.seed
     )
-    classes = loader.dataset.metainfo.get("classes")
+    metainfo = loader.dataset.metainfo
+    classes = metainfo.get("classes")
     model = {"data_preprocessor": config.get("data_preprocessor")} | config.model
     preprocessor = MODELS.build(model).data_preprocessor
     sheets = []
@@ -50,9 +51,11 @@ def draw_inputs(config, split: str, number: int, out: Path) -> list[Path]:
             inputs = inputs.unsqueeze(1)
         labels = [sample.gt_labels.cpu() if "gt_labels" in sample else None for sample in samples]
         legend = classes[1:] if any(painted is not None for painted in labels) else ()
+        # Ours are told apart by everybody but are few; the data set has one for each class.
+        palette = PALETTE if len(legend) <= len(PALETTE) else metainfo["palette"][1:]
         sheets.append(out / f"{split}_{index + 1:02d}.png")
         texts = [_caption(sample, classes) for sample in samples]
-        save(input_sheet(inputs.cpu(), texts, labels=labels, classes=legend), sheets[-1])
+        save(input_sheet(inputs.cpu(), texts, labels=labels, classes=legend, palette=palette), sheets[-1])
     return sheets
 
 

@@ -16,6 +16,8 @@ def quiet_imports() -> None:
         warnings.simplefilter("ignore")
         import mmpretrain.datasets
         import mmpretrain.models  # noqa: F401
+        import mmseg.datasets
+        import mmseg.models  # noqa: F401
 
 
 def add_config_arguments(parser: ArgumentParser) -> None:

@@ -58,7 +58,7 @@ class LIDCClassification(VolumeDataset):
         targets = decided.malignancy_mode.map(LABEL_OF_MODE)
         parts = deal_parts(decided.uid, targets, self.fold)
         if self.by == "published":
-            train, test = published_lists(self.split_file, table.index)
+            train, test = published_lists(self.split_file, self.nodule_table, table.index)
             to_test = pd.Series("test", index=decided.index[decided.index.isin(test)])
             parts = pd.concat([parts[decided.index.isin(train)].replace("test", "train"), to_test])
         folder = Path(self.data_root, "nodule")
@@ -74,16 +74,17 @@ class LIDCClassification(VolumeDataset):
         ]
 
 
-def published_lists(split_file: Path, known: pd.Index) -> tuple[set[str], set[str]]:
+def published_lists(split_file: Path, nodule_table: Path, known: pd.Index) -> tuple[set[str], set[str]]:
     """The names of nodules in the columns ``train`` and ``test``, each once (``test`` repeats 35 of them).
 
     Raises:
-        ValueError: the file is missing or lacks a column, or a name is in both columns or not among the ``known``.
+        ValueError: the file is missing or lacks a column, or a name is in both columns or not among the ``known``
+            ones of ``nodule_table``.
     """
     lists = read_table(split_file, {"train", "test"})
     train, test = ({name.removesuffix(".npz") for name in lists[part].dropna()} for part in ("train", "test"))
     if train & test:
         raise ValueError(f"{split_file}: {min(train & test)} is in both train and test")
     if unknown := (train | test) - set(known):
-        raise ValueError(f"{split_file} names nodules that the nodule table lacks, such as {min(unknown)}")
+        raise ValueError(f"{split_file} names nodules that {nodule_table} lacks, such as {min(unknown)}")
     return train, test

@@ -23,7 +23,8 @@ from vdt3d.utils.checkpoint import load_weights, read_any, state_dict_of
 class Predictor:
     """Labels scans as the test of a config would.
 
-    The scan goes through the pipeline of ``test_dataloader.dataset``, and the model's ``test_step`` answers.
+    The scan goes through what the data set's preparation did to its cases, where the checkpoint tells of one, and
+    through the pipeline of ``test_dataloader.dataset``; the model's ``test_step`` answers.
 
     Args:
         config: of a model that labels voxels, or the path of one.
@@ -52,7 +53,6 @@ class Predictor:
         dataset = config.test_dataloader.dataset
         self.device = torch.device(device or get_device())
         self.half = bool((config.get("test_cfg") or {}).get("fp16"))  # as mmengine's test loop reads it
-        self.pipeline = [TRANSFORMS.build(transform) for transform in dataset.get("pipeline", ())]
         contents = [read_any(path) for path in paths]
         models = [self._built(config, content, path) for content, path in zip(contents, paths, strict=True)]
         self.model = models[0]
@@ -63,6 +63,10 @@ class Predictor:
         metainfo = contents[0].get("meta", {}).get("dataset_meta") or getattr(
             DATASETS.get(dataset.type), "METAINFO", {}
         )
+        preparation = metainfo.get("preparation", {})
+        self.statistics = preparation.get("statistics", {})
+        steps = (*preparation.get("pipeline", ()), *dataset.get("pipeline", ()))
+        self.pipeline = [TRANSFORMS.build(transform) for transform in steps]
         self.classes = tuple(metainfo.get("classes", ()))
         self.channels = len(metainfo.get("modality", ())) or 1
         self._reader = dict(dataset.get("reader") or {})
@@ -85,7 +89,7 @@ class Predictor:
         Raises:
             ValueError: the pipeline or the model is not made for this, or the labels do not lie on the scan's grid.
         """
-        data: Any = Sample(image=volume, name=name)
+        data: Any = Sample(image=volume, statistics=self.statistics, name=name)
         for transform in self.pipeline:
             data = transform(data)
         if not isinstance(data, dict) or not isinstance(data.get("data_samples"), SegmentationSample):

@@ -10,7 +10,7 @@ IGNORED = 255  # in a label map: nobody knows what is there, and no loss and no 
 
 @dataclass(frozen=True, eq=False)
 class Volume:
-    """Values on a regular grid.
+    """Values on a regular grid, never changed in place: several samples may hold one volume.
 
     Args:
         array: (C, D, H, W); D, H, W are the scan's axes z, y, x as stored.
@@ -51,7 +51,7 @@ class Volume:
         return replace(self, **changes)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
-        """Itself: nobody changes a volume in place, and mmengine copies what a sample holds whenever it moves one."""
+        """Itself, since nothing changes it: mmengine copies all that a sample knows whenever it moves one."""
         return self
 
     def same_grid(self, other: "Volume", tolerance: float = 1e-3) -> bool:

@@ -19,6 +19,7 @@ WARNING = "#D55E00"
 
 # Inches.
 CELL, GAP, MARGIN, SIDE, HEAD, FOOT, LINE = 1.5, 0.06, 0.12, 1.75, 0.28, 0.28, 0.16
+ENTRY, LETTER = 0.6, 0.068  # of a legend: the patch with the space around an entry, a letter of its name
 
 
 @dataclass(frozen=True)
@@ -56,12 +57,14 @@ def draw(rows: Sequence[Row], *, title: str = "", legend: Mapping[str, str] | No
     """The rows below each other.
 
     Args:
-        legend: name to colour.
+        legend: name to colour; written in as many lines as the width asks for.
     """
     left = MARGIN + (SIDE if any(row.text for row in rows) else 0)
     width = max(left + max(len(row.pictures) for row in rows) * (CELL + GAP) - GAP + MARGIN, 3.5)
+    legend = dict(legend or {})
+    columns = max(1, min(len(legend), int((width - 2 * MARGIN) / (ENTRY + LETTER * max(map(len, legend), default=0)))))
     top = MARGIN + (HEAD if title else 0)
-    bottom = MARGIN + (FOOT if legend else 0)
+    bottom = MARGIN + (FOOT + LINE * ((len(legend) - 1) // columns) if legend else 0)
     height = top + sum(row.height + GAP for row in rows) - GAP + bottom
     figure = Figure(figsize=(width, height), facecolor="white")
     inches = figure.dpi_scale_trans
@@ -69,7 +72,10 @@ def draw(rows: Sequence[Row], *, title: str = "", legend: Mapping[str, str] | No
         figure.text(MARGIN, height - MARGIN, title, fontsize=11, weight="bold", va="top", transform=inches)
     if legend:
         handles = [Patch(color=colour, label=name) for name, colour in legend.items()]
-        figure.legend(handles=handles, loc="lower left", ncols=len(handles), fontsize=8, frameon=False)
+        figure.legend(
+            **dict(handles=handles, loc="lower left", ncols=columns, fontsize=8, frameon=False, labelspacing=0.25),
+            **dict(borderaxespad=0, bbox_to_anchor=(MARGIN / width, MARGIN / 2 / height)),
+        )
 
     y = height - top
     for row in rows:

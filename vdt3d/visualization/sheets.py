@@ -9,9 +9,10 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from scipy.ndimage import generate_binary_structure, maximum_filter, minimum_filter
 
-from vdt3d.structures import LabelMap, Volume
+from vdt3d.structures import IGNORED, LabelMap, Volume
 from vdt3d.visualization.grid import PALETTE, Row, draw
 
+Colour = str | tuple[int, int, int]
 PLANES = {"axial": 0, "coronal": 1, "sagittal": 2}  # the axis of (D, H, W) each plane is cut across
 
 
@@ -21,6 +22,7 @@ def volume_sheet(
     heat: Volume | None = None,
     *,
     classes: Sequence[str] = (),
+    palette: Sequence[Colour] = PALETTE,
     title: str = "",
     **options,
 ) -> Figure:
@@ -29,6 +31,7 @@ def volume_sheet(
     Args:
         heat: values in 0..1 on the volume's grid (where a model looked).
         classes: names of the labels 1, 2, ... for the legend.
+        palette: their colours, (r, g, b) in 0..255 or names of matplotlib's; the first ones again where they run out.
         options: planes, slices and window of ``slice_rows``.
 
     Raises:
@@ -36,8 +39,8 @@ def volume_sheet(
     """
     volume = _towards_viewer(volume)
     labels, heat = (None if layer is None else _towards_viewer(layer).array[0] for layer in (label_map, heat))
-    rows = slice_rows(volume.array, volume.spacing, labels=labels, heat=heat, **options)
-    return draw(rows, title=title, legend=_legend(classes))
+    rows = slice_rows(volume.array, volume.spacing, labels=labels, heat=heat, palette=palette, **options)
+    return draw(rows, title=title, legend=_legend(classes, palette))
 
 
 def input_sheet(
@@ -46,6 +49,7 @@ def input_sheet(
     *,
     labels: Sequence[np.ndarray | None] = (),
     classes: Sequence[str] = (),
+    palette: Sequence[Colour] = PALETTE,
     slices: int = 6,
     title: str = "",
 ) -> Figure:
@@ -57,15 +61,16 @@ def input_sheet(
         inputs: each (C, D, H, W), array or tensor on the CPU.
         texts: what is written beside each sample.
         labels: what is painted on each sample, (D, H, W) integers or None.
-        classes: names of the labels 1, 2, ... for the legend.
+        classes, palette: as ``volume_sheet``'s.
     """
     rows = []
     texts, labels = texts or [""] * len(inputs), labels or [None] * len(inputs)
     for array, text, painted in zip(inputs, texts, labels, strict=True):
         painted = None if painted is None else np.asarray(painted)
         photograph = painted is None and tuple(array.shape[:2]) == (1, 3)
-        rows += slice_rows(np.asarray(array), slices=slices, text=text, labels=painted, colours=photograph)
-    return draw(rows, title=title, legend=_legend(classes))
+        options = dict(labels=painted, palette=palette, colours=photograph)
+        rows += slice_rows(np.asarray(array), slices=slices, text=text, **options)
+    return draw(rows, title=title, legend=_legend(classes, palette))
 
 
 def slice_rows(
@@ -74,6 +79,7 @@ def slice_rows(
     *,
     labels: np.ndarray | None = None,
     heat: np.ndarray | None = None,
+    palette: Sequence[Colour] = PALETTE,
     planes: Sequence[str] = ("axial",),
     slices: int = 8,
     window: tuple[float, float] | None = None,
@@ -87,6 +93,7 @@ def slice_rows(
         array: (C, D, H, W).
         labels: (D, H, W) integers; 0 is left clear.
         heat: (D, H, W) in 0..1.
+        palette: as ``volume_sheet``'s.
         planes: of "axial", "coronal", "sagittal".
         slices: at most so many in a row.
         window: values shown black and white. Default: the 0.5th and 99.5th percentile.
@@ -104,7 +111,11 @@ def slice_rows(
             axis = PLANES[plane]
             indices = _chosen_slices(channel, axis, slices)
             pictures = [
-                paint(_cut(channel, plane, i), **{name: _cut(layer, plane, i) for name, layer in overlays.items()})
+                paint(
+                    _cut(channel, plane, i),
+                    palette=palette,
+                    **{name: _cut(layer, plane, i) for name, layer in overlays.items()},
+                )
                 for i in indices
             ]
             captions = [str(i + 1) for i in indices]
@@ -115,16 +126,26 @@ def slice_rows(
     return rows
 
 
-def paint(grey: np.ndarray, labels: np.ndarray | None = None, heat: np.ndarray | None = None) -> np.ndarray:
-    """A grey picture (H, W) in 0..1 with heat laid over it and labels tinted and outlined: (H, W, 3)."""
+def paint(
+    grey: np.ndarray,
+    labels: np.ndarray | None = None,
+    heat: np.ndarray | None = None,
+    *,
+    palette: Sequence[Colour] = PALETTE,
+) -> np.ndarray:
+    """A grey picture (H, W) in 0..1 with heat laid over it and labels tinted and outlined: (H, W, 3).
+
+    What is ``IGNORED`` is outlined in white.
+    """
     picture = np.repeat(grey[..., None], 3, axis=-1)
     if heat is not None:
         picture = _blend(picture, colormaps["inferno"](heat)[..., :3], 0.6 * heat)
     if labels is not None:
         cross = generate_binary_structure(2, 1)
         edge = maximum_filter(labels, footprint=cross) != minimum_filter(labels, footprint=cross)
-        palette = np.array([to_rgb(colour) for colour in PALETTE])
-        picture = _blend(picture, palette[(labels - 1) % len(PALETTE)], (labels > 0) * np.where(edge, 1.0, 0.25))
+        colours = np.array([_rgb(colour) for colour in palette])[(labels.astype(int) - 1) % len(palette)]
+        colours[labels == IGNORED] = 1
+        picture = _blend(picture, colours, (labels > 0) * np.where(edge, 1.0, 0.25))
     return picture
 
 
@@ -136,8 +157,12 @@ def to_grey(array: np.ndarray, window: tuple[float, float] | None = None) -> np.
     return ((array.astype(float) - low) / max(high - low, np.finfo(float).tiny)).clip(0, 1)
 
 
-def _legend(classes: Sequence[str]) -> dict[str, str]:
-    return {name: PALETTE[index % len(PALETTE)] for index, name in enumerate(classes)}
+def _legend(classes: Sequence[str], palette: Sequence[Colour]) -> dict[str, tuple[float, float, float]]:
+    return {name: _rgb(palette[index % len(palette)]) for index, name in enumerate(classes)}
+
+
+def _rgb(colour: Colour) -> tuple[float, float, float]:
+    return to_rgb(colour) if isinstance(colour, str) else tuple(part / 255 for part in colour)
 
 
 def _chosen_slices(grey: np.ndarray, axis: int, wanted: int) -> list[int]:
