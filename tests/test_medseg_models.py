@@ -236,14 +236,14 @@ def test_every_convolution_is_a_safe_one():
 
 
 def test_initial_weights():
-    """Kaiming by fan-out: variance 2 / (out_channels x 27); the scores start near 0."""
+    """Kaiming by fan-out: variance 2 / (out_channels x kernel voxels), the scores included."""
     torch.manual_seed(0)
     info = [FeatureInfo("coarse", 32, (2, 2, 2)), FeatureInfo("fine", 32, (1, 1, 1))]
     head = FCNHead3D(info, 14, channels=64, deep_supervision=1)
     head.init_weights()
     assert head.convs[1].conv.weight.std().item() == pytest.approx((2 / (64 * 27)) ** 0.5, rel=0.05)
-    assert head.conv_seg.weight.std().item() == pytest.approx(0.01, rel=0.1)
-    assert head.aux_seg[0].weight.std().item() == pytest.approx(0.01, rel=0.1)
+    assert head.conv_seg.weight.std().item() == pytest.approx((2 / 14) ** 0.5, rel=0.1)
+    assert head.aux_seg[0].weight.std().item() == pytest.approx((2 / 14) ** 0.5, rel=0.1)
     network = UNet3D(base_channels=8)
     network.init_weights()
     weight = network.up_tr256.up_conv.weight  # (in, out, 2, 2, 2), which the initialiser reads as (out, in, ...)

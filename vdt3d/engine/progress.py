@@ -5,11 +5,11 @@ import logging
 
 from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
-from mmengine.runner import Runner
 from rich.console import Console
 from rich.logging import RichHandler
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from vdt3d.engine.runner import Runner
 from vdt3d.registry import HOOKS
 
 
@@ -36,7 +36,8 @@ class ProgressHook(Hook):
         loss, wait = scalars["train/loss"].mean(20), scalars["train/data_time"].mean(20)
         rate = runner.optim_wrapper.param_groups[0]["lr"]
         numbers = f"loss {loss:.4f}  lr {rate:.2e}  data {1000 * wait:.0f} ms"
-        self._bars.update(self._task, advance=1, numbers=numbers, title=f"epoch {runner.epoch + 1}/{runner.max_epochs}")
+        title = "train" if runner.by_iterations else f"epoch {runner.epoch + 1}/{runner.max_epochs}"
+        self._bars.update(self._task, advance=1, numbers=numbers, title=title)
 
     def after_train(self, runner: Runner) -> None:
         self._close(runner)

@@ -96,13 +96,13 @@ class Runner(MMRunner):
 
     def build_log_processor(self, log_processor: dict | LogProcessor) -> LogProcessor:
         if isinstance(log_processor, dict):
-            log_processor = {"by_epoch": not self._by_iterations, **log_processor}
+            log_processor = {"by_epoch": not self.by_iterations, **log_processor}
         return super().build_log_processor(log_processor)
 
     def register_default_hooks(self, hooks: dict | None = None) -> None:
         counting = {"logger": "log_metric_by_epoch", "checkpoint": "by_epoch"}
         hooks = {
-            name: {counting[name]: not self._by_iterations, **hook}
+            name: {counting[name]: not self.by_iterations, **hook}
             if name in counting and isinstance(hook, dict)
             else hook
             for name, hook in (hooks or {}).items()
@@ -110,7 +110,7 @@ class Runner(MMRunner):
         super().register_default_hooks(hooks)
 
     @property
-    def _by_iterations(self) -> bool:
+    def by_iterations(self) -> bool:
         """Whether the run counts iterations, as its logs and checkpoints then do."""
         loop = self._train_loop
         if isinstance(loop, dict):
