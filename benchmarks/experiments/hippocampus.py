@@ -15,11 +15,12 @@ import numpy as np
 import record
 import torch
 
-CONFIG = "configs/msd/resnet3d-18w16-unet_{weights}_1xb2-cos_hippocampus.py"
+CONFIG = "configs/msd/resnet3d-18w16-unet_{weights}_1xb2-cos-4k_hippocampus.py"
 LABELS = {"anterior": 1, "posterior": 2}
 VALIDATIONS = 8
 WARM_UP, TIMED = 20, 60  # steps before and while the clock is read
 PATCH = (48, 64, 48)
+FLIPS = "W"  # left and right, in training and in testing, in both arms: the other axes tell anterior from posterior
 
 
 def main(work_dir: Path, arms: list[str], seeds: list[int], minutes: float, weights: Path | None) -> None:
@@ -53,7 +54,8 @@ def our_arm(arm: str, data: Path, folder: Path, seed: int, minutes: float, weigh
     history = record.train(config, folder, *options)
     best = folder / "best_dice.pth"
     cases = folder / "cases.json"
-    scores = record.test(config, best, *options, f"test_evaluator.out={cases}")
+    mirrored = f"model.test_cfg.inferer.flips={FLIPS}"
+    scores = record.test(config, best, *options, mirrored, f"test_evaluator.out={cases}")
     times = step_seconds(folder)
     return {
         "config": config,
@@ -62,7 +64,6 @@ def our_arm(arm: str, data: Path, folder: Path, seed: int, minutes: float, weigh
         "training_minutes": round(steps * float(np.mean(times)) / 60, 2),
         "data_share": round(float(np.mean(step_seconds(folder, "data_time")) / np.mean(times)), 3),
         "val_dice": [round(line["dice"], 4) for line in history if line["split"] == "val"],
-        "chosen": best.name,
         **{name: round(scores[name], 4) for name in ("dice", "hd95", "nsd")},
         "cases": case_dice(json.loads(cases.read_text())["cases"]),
     }
@@ -140,9 +141,9 @@ def read(data: Path, part: str) -> list[tuple[torch.Tensor, torch.Tensor, str]]:
 
 
 def augmented(image: torch.Tensor, label: torch.Tensor, rng: np.random.Generator) -> tuple[torch.Tensor, torch.Tensor]:
-    """Placed anywhere in the patch, mirrored along each axis with chance one half, its intensity shifted a little."""
+    """Placed anywhere in the patch, mirrored with chance one half, its intensity shifted a little."""
     corner = [int(rng.integers(size - side + 1)) for size, side in zip(PATCH, image.shape[1:], strict=True)]
-    axes = [1 + axis for axis in range(3) if rng.random() < 0.5]
+    axes = [1 + "DHW".index(axis) for axis in FLIPS if rng.random() < 0.5]
     return padded(image, corner).flip(axes) + float(rng.uniform(-0.1, 0.1)), padded(label, corner).flip(axes)
 
 
@@ -155,7 +156,7 @@ def padded(volume: torch.Tensor, corner: list[int]) -> torch.Tensor:
 
 @torch.inference_mode()
 def scored(network: torch.nn.Module, cases: list, *, flips: bool) -> dict:
-    """Scores per case and label; with ``flips`` the probabilities of all eight mirror images are averaged."""
+    """Scores per case and label; with ``flips`` the probabilities of the mirror images are averaged."""
     from medseg.evaluation import case_scores
     from vdt3d.structures import LabelMap
 
@@ -163,7 +164,7 @@ def scored(network: torch.nn.Module, cases: list, *, flips: bool) -> dict:
     result = {}
     for image, label, name in cases:
         patch = padded(image, [0, 0, 0])[None]
-        choices = [[2 + axis for axis in range(3) if n >> axis & 1] for n in range(8 if flips else 1)]
+        choices = [[], *([2 + "DHW".index(axis)] for axis in FLIPS if flips)]
         mean = sum(network(patch.flip(axes)).softmax(1).flip(axes) for axes in choices)
         guess = mean.argmax(1)[:, *map(slice, image.shape[1:])]
         result[name] = case_scores(LabelMap(guess.numpy()), LabelMap(label.numpy()), LABELS, tolerance=1.0)

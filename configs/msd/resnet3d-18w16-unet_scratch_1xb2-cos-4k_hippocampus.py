@@ -1,10 +1,8 @@
 # Task 4 of the Decathlon, the hippocampus in two parts, in twenty minutes of two CPU cores: a narrow StdUNet.
 # Read as it is: the scans are so small (about 36 x 50 x 35 voxels of 1 mm) that there is nothing to prepare.
 _base_ = ["../_base_/models/resnet3d-18-unet.py", "../_base_/default_runtime.py"]
-norm_cfg = dict(type="IN", affine=True)
 model = dict(
-    backbone=dict(base_channels=16, norm_cfg=norm_cfg),
-    neck=dict(norm_cfg=norm_cfg),
+    backbone=dict(base_channels=16),
     decode_head=dict(num_classes=3, num_convs=0, dropout_ratio=0),
     test_cfg=dict(inferer=dict(type="WholeVolume", divisor=16)),
 )
@@ -22,19 +20,19 @@ test_pipeline = [dict(type="ZScore"), dict(type="PackSegmentation")]
 dataset = dict(type="MSD", task=4, data_root="data/msd/Task04_Hippocampus")
 train_dataloader = dict(
     batch_size=2,
-    num_workers=1,
+    num_workers=0,
     sampler=dict(type="DefaultSampler", shuffle=True),
     dataset=dict(**dataset, split="train", pipeline=train_pipeline),
 )
 val_dataloader = dict(
     batch_size=1,
-    num_workers=1,
+    num_workers=0,
     sampler=dict(type="DefaultSampler", shuffle=False),
     dataset=dict(**dataset, split="val", whole_scans=True, pipeline=test_pipeline),
 )
 test_dataloader = dict(
     batch_size=1,
-    num_workers=1,
+    num_workers=0,
     sampler=dict(type="DefaultSampler", shuffle=False),
     dataset=dict(**dataset, split="test", whole_scans=True, pipeline=test_pipeline),
 )
