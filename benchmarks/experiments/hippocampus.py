@@ -91,6 +91,8 @@ def monai_arm(data: Path, folder: Path, seed: int, minutes: float) -> dict:
     from monai.losses import DiceCELoss
     from monai.networks.nets import UNet
 
+    from medseg.evaluation import summary
+
     torch.manual_seed(seed)
     rng = np.random.default_rng(seed)
     cases = {part: read(data, part) for part in ("train", "val", "test")}
@@ -113,17 +115,14 @@ def monai_arm(data: Path, folder: Path, seed: int, minutes: float) -> dict:
                 best, chosen = history[-1], {name: value.clone() for name, value in network.state_dict().items()}
     network.load_state_dict(chosen)
     per_case = scored(network, cases["test"], flips=True)
-    mean = {
-        name: float(np.nanmean([np.nanmean([label[name] for label in case.values()]) for case in per_case.values()]))
-        for name in ("dice", "hd95", "nsd")
-    }
+    mean = summary(per_case, resamples=0)["mean"]
     return {
         "parameters": sum(p.numel() for p in network.parameters()),
         "steps": step,
         "seconds_per_step": round(spent / step, 3),
         "training_minutes": round(spent / 60, 2),
         "val_dice": [round(value, 4) for value in history],
-        **{name: round(value, 4) for name, value in mean.items()},
+        **{name: round(mean[name]["mean"], 4) for name in ("dice", "hd95", "nsd")},
         "cases": case_dice(per_case),
     }
 
