@@ -46,8 +46,8 @@ def init_distributed(launcher: str, timeout_s: float) -> None:
 def distributed_left_after() -> Iterator[None]:
     """Leave the process group once the block is done, or was asked to stop in order (SystemExit).
 
-    Left to the interpreter's end, a thread of gloo's that still lets go of a tensor then aborts the process now and
-    then. After an error the group is not left: its collectives may still wait for processes that will not come.
+    Left to the interpreter's end, a finished process has been seen to abort ("terminate called without an active
+    exception"), most likely in a thread of gloo's that outlived Python; too rare to be shown at will. After an error the group is not left: its collectives may still wait for processes that will not come.
     """
     try:
         yield
