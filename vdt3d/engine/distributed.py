@@ -47,7 +47,8 @@ def distributed_left_after() -> Iterator[None]:
     """Leave the process group once the block is done, or was asked to stop in order (SystemExit).
 
     Left to the interpreter's end, a finished process has been seen to abort ("terminate called without an active
-    exception"), most likely in a thread of gloo's that outlived Python; too rare to be shown at will. After an error the group is not left: its collectives may still wait for processes that will not come.
+    exception"), most likely in a thread of gloo's that outlived Python; too rare to be shown at will. After an error
+    the group is not left: its collectives may still wait for processes that will not come.
     """
     try:
         yield
