@@ -107,7 +107,6 @@ def test_a_run_can_be_lengthened_by_resume(trained: Path):
         (["test", CLASSIFY, str(ROOT / "setup.py")], "setup.py"),
     ],
 )
-@pytest.mark.filterwarnings("ignore:.*has been created")  # several runs begin within one second
 def test_a_mistake_is_said_in_a_line(words: list[str], message: str, trained: Path, capsys):
     options = shrunk(trained) if CLASSIFY in words else []
     with pytest.raises(SystemExit) as left:

@@ -136,6 +136,14 @@ def test_nothing_to_resume_still_starts_from_the_weights(whole, tmp_path):
     assert "Loaded weights" in log(tmp_path)
 
 
+def test_runs_that_begin_within_one_second_have_logs_of_their_own(tmp_path, monkeypatch):
+    now = time.time()
+    monkeypatch.setattr(time, "time", lambda: now)
+    for name in ("first", "second"):
+        tiny.train(tiny.config(tmp_path / name, epochs=1))
+    assert all("Epoch(train)" in log(tmp_path / name) for name in ("first", "second"))
+
+
 def test_weights_alone_are_no_run_to_resume(whole, tmp_path):
     write_checkpoint({"state_dict": tiny.saved(whole / "epoch_1.pth")["state_dict"]}, tmp_path / "weights.pth")
     with pytest.raises(CheckpointError, match=r"weights.pth: no meta, .*load_from="):

@@ -21,7 +21,6 @@ CONFIG = str(ROOT / "configs/debug/segment.py")
 SPLITS = ("train", "val", "test")
 STEPS, INTERVAL = 60, 20
 LEARNT = 0.4  # of the organs' mean Dice; the whole run comes to 0.95
-pytestmark = pytest.mark.filterwarnings("ignore:.*has been created")  # several runs begin within one second
 
 
 @pytest.fixture(autouse=True, scope="module")

@@ -1,6 +1,5 @@
 """A run of seconds: a tiny data set, a tiny network with dropout and norms, and the config that joins them."""
 
-import itertools
 import os
 import signal
 from pathlib import Path
@@ -21,8 +20,6 @@ import vdt3d.transforms  # noqa: F401
 from vdt3d.engine import Runner
 from vdt3d.registry import DATASETS, HOOKS, MODELS
 from vdt3d.utils.random import stream
-
-_RUNS = itertools.count()
 
 
 @DATASETS.register_module()
@@ -148,7 +145,6 @@ def config(
         ),
         custom_hooks=[*([dict(type="EMAHook", momentum=0.1)] if ema else []), *hooks],
         randomness=dict(seed=3, deterministic=True),
-        experiment_name=f"run {next(_RUNS)}",  # mmengine names by the second, and its logs are one per name
     )
     return Config(settings | changes)
 

@@ -5,7 +5,9 @@ import os
 import platform
 import time
 import warnings
+from collections import defaultdict
 from functools import cached_property
+from itertools import count
 from pathlib import Path
 
 import mmengine
@@ -41,6 +43,7 @@ from vdt3d.utils.checkpoint import (
 )
 from vdt3d.utils.random import rng_state, set_rng_state
 
+_STARTED: defaultdict[str, count] = defaultdict(count)  # runs of this process by the second they began in
 _RESUMED = ("meta", "state_dict", "optimizer", "message_hub", "processes")
 
 
@@ -71,6 +74,9 @@ class Runner(MMRunner):
         if torch.cuda.is_available() and torch.__version__.startswith("2.9."):
             warnings.warn("torch 2.9 runs 3D convolutions about 4 times slower under AMP; take another", stacklevel=2)
         super().setup_env(env_cfg)
+        # mmengine names logs, and what the process remembers of a run, by the second: shorter runs would share them.
+        second, earlier = self._timestamp, next(_STARTED[self._timestamp])
+        self._timestamp = f"{second}-{earlier}" if earlier else second
 
     def build_logger(self, *args, **kwargs) -> MMLogger:
         logger = super().build_logger(*args, **kwargs)
