@@ -2,7 +2,7 @@
 _base_ = "resnet3d-18-fcn_scratch_8xb4-poly-13k_lidc-seg.py"
 data_root = "data/sjtu_m3dv_nodules/"
 dataset = dict(data_root=data_root, folder="nodules64", label_key="seg", split_file="split.json")
-model = dict(backbone=dict(base_channels=16), decode_head=dict(channels=64, hidden_channels=32))
+model = dict(backbone=dict(base_channels=16), decode_head=dict(channels=32, hidden_channels=16))
 train_dataloader = dict(dataset=dataset, num_workers=1)
 val_dataloader = dict(dataset=dataset, num_workers=1)
 test_dataloader = dict(dataset=dataset, num_workers=1)
