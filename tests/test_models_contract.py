@@ -13,6 +13,7 @@ BACKBONES = sorted(
 )
 SMALL = {
     "ResNet3D": {"depth": 10, "base_channels": 4, "out_indices": (0, 1, 2, 3), "unet_features": True},
+    "TorchvisionVideo": {"arch": "mc3_18", "out_indices": (0, 1, 2, 3, 4)},  # the smallest of the three
     "UNet3D": {"base_channels": 2},
 }
 
