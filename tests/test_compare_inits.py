@@ -103,16 +103,16 @@ def test_siblings_differ_in_the_second_part_of_their_names(tmp_path: Path):
 
 
 NARROW = {"scratch", "vdt", "i3d", "centre", "acs", "2.5d"}
-WIDE = {*NARROW, "kinetics", "medicalnet"}
+WIDE = {*NARROW, "kinetics", "medicalnet", "genesis"}
 
 
 @pytest.mark.parametrize(
     ("config", "arms"),
     [
         ("lidc/resnet3d-18_vdt_4xb32-step-100e_lidc", WIDE),
-        ("lidc/resnet3d-18-fcn_acs_8xb4-poly-13k_lidc-seg", {*WIDE, "genesis"}),
-        ("bcv/resnet3d-18-unet_scratch_8xb1-poly-39k_bcv", {*WIDE, "genesis"}),
-        ("lits/resnet3d-18-unet_i3d_8xb2-poly-3k_lits", {*WIDE, "genesis"}),
+        ("lidc/resnet3d-18-fcn_acs_8xb4-poly-13k_lidc-seg", WIDE),
+        ("bcv/resnet3d-18-unet_scratch_8xb1-poly-39k_bcv", WIDE),
+        ("lits/resnet3d-18-unet_i3d_8xb2-poly-3k_lits", WIDE),
         ("msd/resnet3d-18w16-unet_vdt_1xb2-cos-4k_hippocampus", {*NARROW, "genesis"}),
         ("medmnist/resnet3d-18w16_2.5d_1xb32-cos-30e_adrenalmnist3d", NARROW),
     ],

@@ -18,12 +18,12 @@ TO_MAPS: dict[str, Callable[[nn.Module], nn.Module]] = {
     # What a classifier calls between its layers, or its size, is left out; the others are taken whole.
     "densenet121": lambda network: network.features,
     "mobilenet_v2": lambda network: network.features,
-    "shufflenet_v2_x0_5": lambda network: nn.Sequential(*list(network.children())[:-1]),
+    "mnasnet0_5": lambda network: network.layers,
     "vgg11_bn": lambda network: network.features,
 }
 ARCHITECTURES = [
     *("resnet18", "resnet50", "resnext50_32x4d", "densenet121", "vgg11_bn", "efficientnet_b0", "convnext_tiny"),
-    *("mobilenet_v2", "mobilenet_v3_small", "regnet_x_400mf", "regnet_y_400mf", "shufflenet_v2_x0_5", "mnasnet0_5"),
+    *("mobilenet_v2", "mobilenet_v3_small", "regnet_x_400mf", "regnet_y_400mf", "mnasnet0_5"),
 ]
 
 
@@ -49,7 +49,7 @@ def network(name: str) -> nn.Module:
     found = TO_MAPS.get(name, nn.Identity())(get_model(name, weights=None))
     for module in found.modules():
         if isinstance(module, nn.BatchNorm2d):
-            module.momentum = 1.0
+            module.momentum = 0.5  # of so few values a variance may be next to nothing
             module.weight.uniform_(0.5, 1.5)
             module.bias.normal_(0, 0.1)
     found.train()(picture())
@@ -120,7 +120,7 @@ def test_input_channels(how, channels):
     x = torch.randn(1, 1, 1, 1, SIDE).expand(1, channels, SIDE, SIDE, SIDE)
     if channels == 1:
         grey = to_3d(network("mobilenet_v3_small"), how)(x.expand(1, 3, SIDE, SIDE, SIDE))
-        assert torch.allclose(volume(x), grey, atol=1e-4)
+        assert farthest(volume(x), grey) < 1e-4
     else:
         assert volume(x).shape == (1, 1000)
 

@@ -24,7 +24,7 @@ def main() -> None:
         "ACS, a third: coronal": in_cube(1),
         "ACS, a third: sagittal": in_cube(2),
     }
-    figure, rows = plt.subplots(len(volumes), 3, figsize=(5, 11), squeeze=False)
+    figure, rows = plt.subplots(len(volumes), 3, figsize=(4, 9), squeeze=False)
     for row, (title, volume) in zip(rows, volumes.items(), strict=True):
         for column, axes in enumerate(row):
             present = len(volume) == 3 or column == 1
@@ -49,7 +49,7 @@ def draw(axes: Axes, kernel: torch.Tensor | None) -> None:
     if kernel is None:
         axes.axis("off")
         return
-    axes.imshow(kernel, cmap="PuOr", vmin=-6, vmax=6)
+    axes.imshow(kernel, cmap="PuOr", vmin=-9, vmax=9)
     for (row, column), value in zip(
         torch.cartesian_prod(torch.arange(3), torch.arange(3)), kernel.flatten(), strict=True
     ):
