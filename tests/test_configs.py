@@ -6,9 +6,12 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import torch
+import torchvision
 from mmengine.config import Config
 from mmengine.hooks import Hook
-from torch import Tensor
+from mmengine.registry import DefaultScope
+from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from medseg.datasets.base import placed
@@ -17,8 +20,11 @@ from medseg.models import UNet3D
 from vdt3d.datasets.base import built
 from vdt3d.datasets.synthetic.phantoms import ORGANS
 from vdt3d.engine import Runner
+from vdt3d.engine.comparison import siblings
+from vdt3d.models.inflate.weights import adapt
 from vdt3d.registry import DATASETS, HOOKS, MODELS
 from vdt3d.structures import LabelMap, Sample, Volume
+from vdt3d.utils import zoo
 from vdt3d.utils.checkpoint import MIN_MATCHED, load_weights
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -127,6 +133,7 @@ def shrink(config: Config, folder: Path) -> Config:
         size = 1 if segments and loader.batch_size == 1 and split != "train" else 2
         config[f"{split}_dataloader"] = dict(batch_size=size, num_workers=0, sampler=loader.sampler, dataset=tiny)
     config.work_dir, config.load_from = str(folder), None
+    config.pop("inflate", None)
     if segments:
         shrink_segmentor(config.model)
         config.train_cfg.update(max_iters=2, val_interval=2)
@@ -168,20 +175,51 @@ def shrink_segmentor(model: dict) -> None:
 
 @cache
 def released(name: str) -> dict[str, Tensor]:
-    """Names and shapes of a file that configs start from."""
-    if name == "pretrained/Genesis_Chest_CT.pt":
-        return {f"module.{key}": value for key, value in UNet3D(num_classes=1).state_dict().items()}
-    pretraining = {
-        "pretrained/res3d18_imagenet_BN_73.07-5ff2ecb7.pth": "resnet3d-18_vdt_8xb32-step-100e_in1k",
-        "work_dirs/resnet3d-18w16_vdt_1xb64-cos-48e_cifar10/epoch_48.pth": "resnet3d-18w16_vdt_1xb64-cos-48e_cifar10",
-    }
-    config = Config.fromfile(ROOT / f"configs/imagenet_pretrain/{pretraining[name]}.py", lazy_import=False)
+    """Names and shapes of a file that configs start from; the tensors have no content."""
+    scheme, _, rest = name.partition(":")
+    if scheme == "zoo":
+        assert zoo.find(rest).name == rest
+    with torch.device("meta"):
+        if name == "torchvision://resnet18":
+            return torchvision.models.resnet18().state_dict()
+        if name == "zoo:kinetics-r3d-18-km":
+            head = {"fc.weight": torch.empty(1039, 512), "fc.bias": torch.empty(1039)}
+            return MODELS.build(dict(type="ResNet3D", depth=18, in_channels=3)).state_dict() | head
+        if name == "zoo:medicalnet-resnet-18":
+            state = MODELS.build(dict(type="ResNet3D", depth=18, shortcut_type="A")).state_dict()
+            return {f"module.{key}": value for key, value in state.items()}
+        if name in ("pretrained/Genesis_Chest_CT.pt", "zoo:genesis-chest-ct"):
+            return {f"module.{key}": value for key, value in UNet3D(num_classes=1).state_dict().items()}
+    pretraining = {"pretrained/res3d18_imagenet_BN_73.07-5ff2ecb7.pth": "resnet3d-18_vdt_8xb32-step-100e_in1k"}
+    run = pretraining.get(name) or Path(name).parent.name  # work_dirs/CONFIG/epoch_48.pth
+    config = Config.fromfile(ROOT / f"configs/imagenet_pretrain/{run}.py", lazy_import=False)
     state = MODELS.build(config.model.backbone).state_dict()
-    return {f"backbone.{key}": value for key, value in state.items()}
+    return {f"backbone.{key}": value.to("meta") for key, value in state.items()}
+
+
+def check_at_full_size(config: Config) -> None:
+    """Build the model of a config, without content where it is large, and fill it from the file it starts from."""
+    small = config.model.type == "ImageClassifier"  # and reads numbers off tensors
+    with torch.device("cpu" if small else "meta"), DefaultScope.overwrite_default_scope("vdt3d"):
+        model = MODELS.build({**config.model, "data_preprocessor": nn.Identity()})  # so does a real one
+    if source := config.get("load_from"):
+        state = adapt(released(source), model, how=config.get("inflate"), name=source).state
+        share = config.get("min_matched", MIN_MATCHED)
+        report = load_weights(model, state, min_matched=share, name=source)  # raises where they do not fit
+        missing = [key for key in report.missing if key.startswith("backbone.")]
+        assert [key for key in missing if not key.startswith("backbone.out_tr.")] == []  # a class for each label
+    if config.model.type == "VolumeSegmentor":
+        found = metainfo(config.train_dataloader.dataset)
+        head = config.model.decode_head
+        assert head.get("label_map") or model.decode_head.labels.num_classes == len(found["classes"])
+        assert config.model.backbone.in_channels == len(found["modality"])
 
 
 def test_the_configs_are_found():
-    assert len(CONFIGS) == 44, CONFIGS
+    assert len(CONFIGS) == 78, CONFIGS
+
+
+STEPPED: dict[str, str] = {}  # shrunk configs: arms that differ in their weights alone are one when these are gone
 
 
 @pytest.mark.parametrize("path", CONFIGS)
@@ -189,19 +227,13 @@ def test_config_builds_and_takes_a_step(path: str, tmp_path: Path):
     config = Config.fromfile(ROOT / path, lazy_import=False)
     # To lay out the config's text, which a run does several times, would take longer than the run.
     config = Config(config.to_dict(), filename=config.filename, format_python_code=False)
-    if config.model.backbone.get("depth", 18) <= 34:  # the deep ones are built narrow only: hundreds of megabytes each
-        model = MODELS.build(config.model)
-        if config.get("load_from"):
-            share = config.get("min_matched", MIN_MATCHED)
-            load_weights(model, released(config.load_from), min_matched=share)  # raises where they do not fit
-        if config.model.type == "VolumeSegmentor":
-            found = metainfo(config.train_dataloader.dataset)
-            head = config.model.decode_head
-            assert head.get("label_map") or model.decode_head.labels.num_classes == len(found["classes"])
-            assert config.model.backbone.in_channels == len(found["modality"])
-        del model
+    check_at_full_size(config)
     steps = not config.train_cfg.by_epoch
-    runner = Runner.from_cfg(shrink(config, tmp_path))
+    small = shrink(config, tmp_path)
+    text = repr(small.to_dict()).replace(str(tmp_path), "")
+    if STEPPED.setdefault(text, path) != path:
+        return
+    runner = Runner.from_cfg(small)
     runner.train()
     assert runner.iter == 2
     assert np.isfinite(runner.message_hub.get_scalar("train/loss").data[0]).all()
@@ -256,31 +288,48 @@ def test_a_published_recipe_has_its_numbers(name: str):
     assert norms == {"SyncBN"}
 
 
-def arms() -> list[tuple[str, str]]:
-    """Configs that start from weights, each with the one of its comparison that starts from scratch."""
-    genesis = {"bcv": "resnet3d-18-unet", "lidc": "resnet3d-18-fcn", "lits": "resnet3d-18-unet"}
-    pairs = []
+# What an arm says beside ``load_from``.
+SAYS = {
+    "vdt": {},
+    "i3d": {"inflate": "i3d"},
+    "centre": {"inflate": "centre"},
+    "acs": {"conv": "acs"},
+    "2.5d": {"conv": "2.5d"},
+    "kinetics": {},
+    "medicalnet": {"shortcut_type": "A"},
+    "genesis": {},
+}
+
+
+def arms() -> list[tuple[str, str, str]]:
+    """Of every comparison its arms but scratch: the config, its arm, and the config that starts from scratch."""
+    found = []
     for path in CONFIGS:
-        network = f"{genesis.get(Path(path).parent.name)}_scratch"
-        scratch = path.replace("_vdt_", "_scratch_").replace("unet3d_genesis", network)
-        if scratch != path and scratch in CONFIGS:
-            pairs.append((path, scratch))
-    return pairs
+        arm = next((part for part in Path(path).stem.split("_") if part in SAYS), "")
+        family = siblings(ROOT / path) if arm else {}
+        if "scratch" in family:
+            found.append((path, arm, family["scratch"].relative_to(ROOT).as_posix()))
+    return found
 
 
 def test_every_comparison_has_its_arms():
-    assert len(arms()) == 10, arms()
+    assert len(arms()) == 44, arms()
 
 
-@pytest.mark.parametrize(("path", "scratch"), arms())
-def test_the_arms_of_a_comparison_differ_in_their_weights_only(path: str, scratch: str):
-    arm, other = (Config.fromfile(ROOT / name, lazy_import=False).to_dict() for name in (path, scratch))
+@pytest.mark.parametrize(("path", "name", "scratch"), arms())
+def test_the_arms_of_a_comparison_differ_in_their_weights_only(path: str, name: str, scratch: str):
+    arm, other = (Config.fromfile(ROOT / file, lazy_import=False).to_dict() for file in (path, scratch))
     assert arm.pop("load_from") is not None
     assert other.pop("load_from") is None
-    if "genesis" in path:  # its own network, and for LIDC its own learning rate, as published
+    said = {"inflate": arm.pop("inflate")} if "inflate" in arm else {}
+    if name == "genesis":  # its own network, and for LIDC its own learning rate, as published
         for config in (arm, other):
             network = config["model"]
-            network["decode_head"] = network["decode_head"]["loss_decode"]
+            network["decode_head"] = network.get("decode_head", {}).get("loss_decode")
             del network["backbone"], config["optim_wrapper"]["optimizer"]["lr"]
             network.pop("neck", None)
+    else:
+        backbone = arm["model"]["backbone"]
+        said |= {key: backbone.pop(key) for key in ("conv", "shortcut_type") if key in backbone}
+    assert said == SAYS[name]
     assert arm == other

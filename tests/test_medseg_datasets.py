@@ -315,7 +315,7 @@ def test_an_installed_package_brings_configs_and_case_lists(tmp_path, monkeypatc
     done = subprocess.run([sys.executable, *build], cwd=SPLITS.parents[1], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     root, brought = SPLITS.parents[1], tmp_path / "lib/vdt3d/.mim"
-    for folder, pattern, least in (("configs", "*.py", 50), ("data/splits", "*.json", 14)):
+    for folder, pattern, least in (("configs", "*.py", 50), ("configs", "*.yml", 2), ("data/splits", "*.json", 14)):
         ours, theirs = ({str(path.relative_to(r)) for path in (r / folder).rglob(pattern)} for r in (root, brought))
         assert theirs == ours and len(ours) >= least
     monkeypatch.setattr(vdt3d, "__file__", str(tmp_path / "lib/vdt3d/__init__.py"))

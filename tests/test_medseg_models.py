@@ -250,6 +250,15 @@ def test_initial_weights():
     assert weight.std().item() == pytest.approx((2 / (128 * 8)) ** 0.5, rel=0.05)
 
 
+def test_the_encoder_of_genesis_alone():
+    network = UNet3D(base_channels=2, decoder=False)
+    (features,) = network(torch.zeros(1, 1, 16, 16, 16))
+    assert [(info.name, info.channels) for info in network.feature_info] == [("down_tr512", features.shape[1])]
+    assert {key.split(".")[0] for key in network.state_dict()} == {f"down_tr{width}" for width in (64, 128, 256, 512)}
+    with pytest.raises(ValueError, match="without its decoder ends in no scores"):
+        UNet3D(num_classes=2, decoder=False)
+
+
 def test_the_pseudo_head_counts_what_the_network_gives():
     info = UNet3D(num_classes=2, base_channels=2).feature_info
     assert PseudoHead(info).labels.num_classes == 2

@@ -5,14 +5,18 @@ import torch
 
 from vdt3d.registry import MODELS
 
+PICTURES = ("ResNetNoStemStride",)  # a 2D network, which mmpretrain's pre-training takes
 MODELS.import_from_location()
 BACKBONES = sorted(
     name
     for name, part in MODELS.module_dict.items()
     if ".models.backbones." in part.__module__  # vdt3d's and medseg's
+    and name not in PICTURES
 )
 SMALL = {
+    "Convert2d": {"model": "torchvision.resnet18", "how": "2.5d"},
     "ResNet3D": {"depth": 10, "base_channels": 4, "out_indices": (0, 1, 2, 3), "unet_features": True},
+    "TorchvisionVideo": {"arch": "mc3_18", "out_indices": (0, 1, 2, 3, 4)},  # the smallest of the three
     "UNet3D": {"base_channels": 2},
 }
 

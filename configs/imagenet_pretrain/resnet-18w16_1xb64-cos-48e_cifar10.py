@@ -1,11 +1,11 @@
-# The 2D ResNet-18 of the same width, data, recipe and length: what the third dimension costs and brings.
+# The 2D twin of the VDT run: same stem, width, data, recipe and length; the source of I3D, centre, ACS and 2.5D.
 _base_ = "resnet3d-18w16_vdt_1xb64-cos-48e_cifar10.py"
 data_preprocessor = dict(_delete_=True, mean=[114.495] * 3, std=[57.63] * 3, to_rgb=True)
 model = dict(
     type="ImageClassifier",
     backbone=dict(
         _delete_=True,
-        type="ResNet_CIFAR",
+        type="ResNetNoStemStride",
         depth=18,
         base_channels=16,
         stem_channels=16,

@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 
-import vdt3d
 from medseg.datasets.layouts import Case, Layout, read_layout
 from medseg.datasets.splits import assign_parts
 from vdt3d.datasets import VolumeDataset
@@ -18,6 +17,7 @@ from vdt3d.datasets.splits import SPLITS
 from vdt3d.io import ScanError, read_case, read_label_map, read_volume
 from vdt3d.registry import DATASETS
 from vdt3d.structures import IGNORED, LabelMap, Sample, Volume
+from vdt3d.utils.files import package_roots
 
 
 @DATASETS.register_module()
@@ -270,6 +270,5 @@ def located(path: str | Path, data_root: str | Path) -> Path:
 
     Where there is none, it is ``path`` itself, for the reader to refuse.
     """
-    package = Path(vdt3d.__file__).parent
-    roots = (Path(data_root), Path(), package.parent, package / ".mim")  # the last two: a checkout, an installed wheel
+    roots = (Path(data_root), Path(), *package_roots())
     return next((root / path for root in roots if (root / path).is_file()), Path(path))

@@ -11,8 +11,13 @@ COMMANDS = {
     "evaluate": ("vdt3d.cli.evaluate", "score predicted label maps against their references"),
     "prepare": ("vdt3d.cli.prepare", "convert, check and cache a segmentation data set"),
     "predict": ("vdt3d.cli.predict", "label scans with a trained model"),
+    "compare-inits": ("vdt3d.cli.compare_inits", "train all initialisations alike, and tell what each is worth"),
     "print-config": ("vdt3d.cli.print_config", "show a config as merged, and where each type in it lives"),
     "browse": ("vdt3d.cli.browse", "draw what a model is really fed"),
+    "download": ("vdt3d.cli.download", "fetch published weights, or list them"),
+    "convert": ("vdt3d.cli.convert", "carry 2D weights over to 3D, as a file"),
+    "publish": ("vdt3d.cli.publish", "make weights ready to pass on"),
+    "examine": ("vdt3d.cli.examine", "show what a checkpoint holds, and whether it would fit"),
     "demo": ("vdt3d.cli.demo", "pre-train, fine-tune, test and draw on made-up data, in minutes"),
 }
 

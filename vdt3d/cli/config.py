@@ -3,6 +3,7 @@
 import ast
 import warnings
 from argparse import ArgumentParser, Namespace
+from collections.abc import Mapping
 from contextlib import redirect_stdout
 from io import StringIO
 from pathlib import Path
@@ -47,14 +48,22 @@ def load_config(args: Namespace):
         FileNotFoundError: there is no such config, neither here nor in the package.
         ValueError: the config is no valid python, or an override is no ``key=value`` or fits nothing in it.
     """
-    overrides = dict(_override(text) for text in args.cfg_options)
-    path = find_config(args.config)
+    return read_config(args.config, dict(_override(text) for text in args.cfg_options))
+
+
+def read_config(path: Path, overrides: Mapping[str, object] | None = None):
+    """A config, of this folder or of the package, with ``overrides`` (dots in their keys go deeper) merged in.
+
+    Raises:
+        FileNotFoundError, ValueError: as ``load_config``.
+    """
+    path = find_config(path)
     quiet_imports()
     from mmengine.config import Config
 
     try:
         config = Config.fromfile(path, lazy_import=False)
-        config.merge_from_dict(overrides)
+        config.merge_from_dict(dict(overrides or {}))
     except Exception as error:  # it is the user's code that ran
         raise ValueError(f"{path}: {type(error).__name__}: {error}") from error
     return config
@@ -67,8 +76,7 @@ def load_run_config(args: Namespace):
         ValueError: also if the config describes no model.
     """
     config = load_config(args)
-    if "model" not in config:
-        raise ValueError(f"{args.config}: there is no model in it; a part of a config (_base_) cannot be run by itself")
+    _require_model(config, args.config)
     config.launcher = args.launcher
     if args.work_dir is not None:
         config.work_dir = str(args.work_dir)
@@ -77,12 +85,34 @@ def load_run_config(args: Namespace):
     return config
 
 
+def load_model(path: Path) -> tuple:
+    """A config and the model it describes, on the CPU, as it is before any weights are loaded.
+
+    Raises:
+        FileNotFoundError, ValueError: as ``load_run_config``.
+    """
+    config = read_config(path)
+    _require_model(config, path)
+    from mmengine.registry import DefaultScope
+
+    from vdt3d.registry import MODELS
+
+    with DefaultScope.overwrite_default_scope("vdt3d"):
+        return config, MODELS.build({"data_preprocessor": config.get("data_preprocessor")} | config.model)
+
+
+def _require_model(config, path: Path) -> None:
+    if "model" not in config:
+        raise ValueError(f"{path}: there is no model in it; a part of a config (_base_) cannot be run by itself")
+
+
 def find_config(path: Path) -> Path:
     """``path`` itself, or the config of that name that came with the installed package."""
     if path.is_file():
         return path
-    package = Path(__file__).resolve().parents[1]
-    for root in (package.parent, package / ".mim"):  # a checkout; an installed wheel
+    from vdt3d.utils.files import package_roots
+
+    for root in package_roots():
         if (root / path).is_file():
             return root / path
     raise FileNotFoundError(f"{path}: no such config, neither below {Path.cwd()} nor among those of the package")

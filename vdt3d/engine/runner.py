@@ -31,6 +31,7 @@ from vdt3d.engine.data import build_dataloader
 from vdt3d.engine.distributed import init_distributed
 from vdt3d.engine.loops import ValLoop
 from vdt3d.engine.schedules import follow, same_schedule, state_of
+from vdt3d.models.inflate.weights import adapt
 from vdt3d.registry import LOOPS, RUNNERS
 from vdt3d.utils.checkpoint import (
     MIN_MATCHED,
@@ -53,6 +54,7 @@ class Runner(MMRunner):
 
     Keys of the config beside mmengine's:
         resume: True to go on from the work directory's last checkpoint, if there is one; or the path of one.
+        inflate: 'i3d' or 'centre': how the 2D kernels of a ``load_from`` file fill the model's 3D ones.
         min_matched: least share of tensors (heads excluded) a ``load_from`` file must fill.
         channels_last: keep convolution weights in the channels-last order (faster on many devices).
         compile: True, or torch.compile's arguments, to compile the backbone.
@@ -193,18 +195,25 @@ class Runner(MMRunner):
     def load_checkpoint(self, filename: str, map_location: str = "cpu", *, heads: bool = False) -> None:
         """Fill the model from a file; ``heads`` says whether the heads must fit too (testing) or may differ.
 
+        For training, a file of another layout or of a 2D network is made to fit first (``adapt``).
+
         Raises:
-            CheckpointError: too few tensors match.
+            CheckpointError: too few tensors match, or the file is of another network.
         """
-        state = state_dict_of(read_any(filename, map_location), filename)
+        state, notes, hint = state_dict_of(read_any(filename, map_location), filename), (), ""
+        if not heads:
+            how = self.cfg.get("inflate") or getattr(getattr(self._bare_model, "backbone", None), "how", None)
+            adapted = adapt(state, self._bare_model, how=how, name=filename)
+            state, notes, hint = adapted.state, adapted.notes, adapted.hint
         report = load_weights(
             self._bare_model,
             state,
             min_matched=1.0 if heads else self.cfg.get("min_matched", MIN_MATCHED),
             heads=heads,
             name=filename,
+            hint=hint,
         )
-        self.logger.info(f"Loaded weights\n{report}")
+        self.logger.info("\n  ".join([f"Loaded weights\n{report}", *notes]))
         self.call_hook("after_load_checkpoint", checkpoint={"state_dict": self._bare_model.state_dict()})
 
     def train(self) -> nn.Module:

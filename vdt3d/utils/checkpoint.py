@@ -4,12 +4,13 @@ Importing this module also puts these rules behind mmengine's own loader, so tha
 command can name a file (``load_from``, ``--resume``, ``init_cfg=dict(type='Pretrained')``, ``pretrained=``) is safe.
 """
 
+import json
 import logging
 import os
 import pickle
 import re
-from collections import OrderedDict
-from collections.abc import Mapping
+from collections import Counter, OrderedDict
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,9 +22,12 @@ from mmengine.registry import WEIGHT_INITIALIZERS
 from mmengine.runner.checkpoint import CheckpointLoader, get_torchvision_models
 from torch import Tensor, nn
 
+from vdt3d.utils.download import download
 from vdt3d.utils.files import write_aside
+from vdt3d.utils.zoo import cache_folder, fetch, hash_in
 
 MIN_MATCHED = 0.9
+_META = "vdt3d"  # the key of our meta, as JSON, in the text that a safetensors file may carry
 _WRAPPERS = ("module.", "_orig_mod.", "backbone.")  # what DDP, torch.compile and whole models put before a key
 
 
@@ -46,9 +50,11 @@ def read_checkpoint(path: str | Path, map_location: str | torch.device = "cpu") 
         raise FileNotFoundError(f"{path}: there is no such checkpoint file")
     if path.suffix == ".safetensors":
         try:
-            return safetensors.torch.load_file(path, device=str(map_location))
-        except safetensors.SafetensorError as error:
+            tensors = safetensors.torch.load_file(path, device=str(map_location))
+            meta = _safetensors_meta(path)
+        except (safetensors.SafetensorError, json.JSONDecodeError) as error:
             raise CheckpointError(f"{path}: not a whole safetensors file ({error}); fetch or save it again") from error
+        return {"state_dict": tensors, "meta": meta} if meta else tensors
     try:
         content = torch.load(path, map_location=map_location, weights_only=True)
     except pickle.UnpicklingError as error:
@@ -96,6 +102,33 @@ def write_checkpoint(content: dict, path: str | Path) -> None:
     except OSError as error:
         reason = f"{error.strerror}; this checkpoint was not written, earlier ones are whole"
         raise OSError(error.errno, reason, str(path)) from error
+
+
+def write_weights(state: Mapping[str, Tensor], path: str | Path, *, meta: Mapping) -> None:
+    """Save tensors and what is to be known of them, as safetensors where ``path`` ends so, else as a checkpoint.
+
+    ``read_checkpoint`` gives both back, as ``state_dict`` and ``meta``.
+
+    Args:
+        meta: plain values (of JSON), such as ``dataset_meta``.
+
+    Raises:
+        OSError: the disk is full; what stood at ``path`` before is untouched.
+    """
+    path = Path(path)
+    # Clones, because tensors that share their memory cannot be told apart in a safetensors file.
+    tensors = {key: value.detach().cpu().clone(memory_format=torch.contiguous_format) for key, value in state.items()}
+    if path.suffix == ".safetensors":
+        content = safetensors.torch.save(tensors, {"format": "pt", _META: json.dumps(plain(meta))})
+        write_aside(path, lambda aside: aside.write_bytes(content))
+    else:
+        write_checkpoint({"state_dict": tensors, "meta": plain(meta)}, path)
+
+
+def _safetensors_meta(path: Path) -> dict:
+    """What ``write_weights`` was told of the tensors in a safetensors file; empty if another program wrote it."""
+    with safetensors.safe_open(path, framework="pt") as file:
+        return json.loads((file.metadata() or {}).get(_META, "{}"))
 
 
 def plain(value: object) -> object:
@@ -178,16 +211,17 @@ def load_weights(
     min_matched: float = MIN_MATCHED,
     heads: bool = False,
     name: str | None = None,
+    hint: str = "",
 ) -> LoadReport:
     """Fill ``target`` from a file or a state dict and report every key.
 
-    Prefixes (``module.``, ``backbone.``, both) are stripped or added as fits best. The part that must match is what the
-    file speaks of: of a model with children ``backbone``, ``neck`` and ``head``, a backbone file is asked for the
-    backbone.
+    Prefixes are stripped or added as fits best (``names_in``). The part that must match is what the file speaks of: of
+    a model with children ``backbone``, ``neck`` and ``head``, a backbone file is asked for the backbone.
 
     Args:
         min_matched: least share of that part's tensors that must be filled.
         heads: whether heads must match as well (testing, resuming) or may differ (fine-tuning).
+        hint: what else a refusal should say, such as what the file is.
 
     Raises:
         CheckpointError: fewer match; the target is left as it was.
@@ -196,8 +230,7 @@ def load_weights(
     if not isinstance(source, Mapping):
         source = read_any(str(source))
     given, wanted = state_dict_of(source, name), target.state_dict()
-    candidates = _renamings(given, wanted)
-    renamed = max(candidates, key=lambda names: sum(_fits(given, wanted, *pair) for pair in names.items()))
+    renamed = names_in(wanted, given)
     pairs = {new: old for old, new in renamed.items() if _fits(given, wanted, old, new)}
 
     part, asked = _asked(wanted, renamed.values(), heads)
@@ -212,7 +245,7 @@ def load_weights(
         matched=matched,
     )
     if not pairs or matched < min_matched:
-        raise CheckpointError(_refusal(report, given, wanted, renamed, min_matched))
+        raise CheckpointError(_refusal(report, given, wanted, renamed, min_matched) + (hint and f"\n  {hint}"))
     target.load_state_dict({**wanted, **{new: given[old] for new, old in pairs.items()}})
     return report
 
@@ -221,16 +254,45 @@ def _fits(given: Mapping[str, Tensor], wanted: Mapping[str, Tensor], old: str, n
     return new in wanted and wanted[new].shape == given[old].shape
 
 
+def names_in(wanted: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> dict[str, str]:
+    """The name of each key of a file in a model, read as most keys (and, where that is equal, most shapes) fit.
+
+    Considered are the keys as they are, with wrappers (``module.``, ``_orig_mod.``, ``backbone.``) stripped one by one,
+    and each of these behind the prefix under which most of them stand in the model (``backbone.network.``).
+
+    Args:
+        wanted: the model's state dict.
+        given: the file's.
+    """
+    return max(
+        _renamings(given, wanted),
+        key=lambda names: (
+            sum(new in wanted for new in names.values()),
+            sum(_fits(given, wanted, *pair) for pair in names.items()),
+        ),
+    )
+
+
 def _renamings(given: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> list[dict[str, str]]:
-    """The ways to read the file's keys: as they are, with wrappers stripped one by one, with ``backbone.`` added."""
     renamings = [{key: key for key in given}]
     while any(key.startswith(_WRAPPERS) for key in renamings[-1].values()):
         last = renamings[-1]
         renamings.append({old: re.sub(r"^(module|_orig_mod|backbone)\.", "", new) for old, new in last.items()})
-    if any(key.startswith("backbone.") for key in wanted):
-        renamings += [{old: f"backbone.{new}" for old, new in names.items()} for names in list(renamings)]
+    for names in list(renamings):
+        if prefix := _prefix_of_most(names.values(), wanted):
+            renamings.append({old: prefix + new for old, new in names.items()})
     # Two file keys must not fall on one target key.
     return [names for names in renamings if len(set(names.values())) == len(names)]
+
+
+def _prefix_of_most(names: Collection[str], wanted: Mapping[str, Tensor]) -> str:
+    names, counts = set(names), Counter()
+    for key in wanted:
+        start = 0
+        while start := key.find(".", start) + 1:
+            if key[start:] in names:
+                counts[key[:start]] += 1
+    return counts.most_common(1)[0][0] if counts else ""
 
 
 def _asked(wanted: Mapping[str, Tensor], found: object, heads: bool) -> tuple[tuple[str, ...], list[str]]:
@@ -266,30 +328,43 @@ def _refusal(report: LoadReport, given: Mapping, wanted: Mapping, renamed: Mappi
 
 
 def read_any(name: str, map_location: str | torch.device | None = "cpu") -> dict:
-    """Read a checkpoint by path, ``http(s)://`` address or ``torchvision://`` name.
-
-    Downloads are kept in torch's cache folder, written aside, and checked when the file name ends in ``-<hash>``.
+    """Read a checkpoint by path, ``http(s)://`` address, ``zoo:`` or ``torchvision://`` name.
 
     Raises:
-        CheckpointError: another scheme, or an unsafe or broken file.
+        FileNotFoundError: no file at the path.
+        CheckpointError: another scheme, a download that failed, or an unsafe or broken file.
+    """
+    return read_checkpoint(local_copy(name), map_location or "cpu")
+
+
+def local_copy(name: str) -> Path:
+    """The file that a path, address or name stands for, downloaded to torch's cache folder unless it is there.
+
+    A download is checked against the hash the zoo lists, or the one a file name has as ``-<hash>``.
+
+    Raises:
+        CheckpointError: another scheme, an unknown name, or a download that failed.
     """
     scheme, divider, rest = name.partition("://")
-    if not divider:
-        return read_checkpoint(name, map_location or "cpu")
+    if not divider and not name.startswith("zoo:"):
+        return Path(name)
     if scheme in ("torchvision", "modelzoo"):
-        name, scheme = get_torchvision_models()[rest], "https"
-    if scheme not in ("http", "https"):
-        raise CheckpointError(f"{name}: '{scheme}://' is not supported; give a path, http(s):// or torchvision://")
-    folder = Path(torch.hub.get_dir()) / "checkpoints"
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / name.rpartition("/")[2]
-    if not path.exists():
-        digest = re.search(r"-([0-9a-f]{8,64})\.", path.name)
-        try:
-            torch.hub.download_url_to_file(name, str(path), digest and digest.group(1), progress=False)
-        except (OSError, RuntimeError) as error:
-            raise CheckpointError(f"{name}: not fetched ({error}); check the address, or fetch it by hand") from error
-    return read_checkpoint(path, map_location or "cpu")
+        known = get_torchvision_models()
+        if rest not in known:
+            raise CheckpointError(f"{name}: no weights of torchvision; give the name of one of its models")
+        name, scheme = known[rest], "https"
+    if divider and scheme not in ("http", "https"):
+        raise CheckpointError(
+            f"{name}: '{scheme}://' is not supported; give a path, http(s)://, torchvision:// or zoo:"
+        )
+    try:
+        if not divider:
+            return fetch(name.removeprefix("zoo:"))
+        path = cache_folder() / name.rpartition("/")[2]
+        download(name, path, sha256=hash_in(path.name))
+    except (ValueError, OSError) as error:
+        raise CheckpointError(str(error)) from error
+    return path
 
 
 for _scheme in list(CheckpointLoader._schemes):  # every one, so that no road is left to unpickle freely

@@ -1,9 +1,17 @@
-"""Files that are whole or not there: written aside, then renamed."""
+"""Files that are whole or not there (written aside, then renamed), and where those that came with the package lie."""
 
 import os
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+
+import vdt3d
+
+
+def package_roots() -> tuple[Path, Path]:
+    """Below which configs, case lists and the model index may lie: beside the package in a checkout, in a wheel."""
+    package = Path(vdt3d.__file__).parent
+    return package.parent, package / ".mim"
 
 
 def write_aside(path: Path, write: Callable[[Path], None]) -> None:

@@ -28,9 +28,13 @@ class UNet3D(BaseModule):
         in_channels: channels of the input.
         num_classes: end in as many scores, to be read by a ``PseudoHead``; without it the last feature is the
             decoder's, for a head with parameters.
+        decoder: whether to build the decoder; without it the one feature is the encoder's last, for a classifier.
         base_channels: width of the first convolution; the published weights have 32.
         norm_cfg: 'BN', 'SyncBN', 'IN' or 'GN' (with ``num_groups``) and the norm's own arguments.
         init_cfg: Kaiming (fan-out) for convolutions and 1 for norms when left out.
+
+    Raises:
+        ValueError: scores are asked for without a decoder.
     """
 
     def __init__(
@@ -38,6 +42,7 @@ class UNet3D(BaseModule):
         in_channels: int = 1,
         *,
         num_classes: int | None = None,
+        decoder: bool = True,
         base_channels: int = 32,
         norm_cfg: dict | None = None,
         init_cfg: dict | list[dict] | None = None,
@@ -47,8 +52,11 @@ class UNet3D(BaseModule):
         for name, given, width in zip(SCALES, [in_channels, *widths], widths, strict=False):
             middle = base_channels if name == SCALES[0] else given
             self.add_module(f"down_tr{name}", Down(given, middle, width, norm_cfg))
+        if num_classes is not None and not decoder:
+            raise ValueError(f"num_classes={num_classes}: a UNet3D without its decoder ends in no scores")
         features = [FeatureInfo("down_tr512", widths[-1], (8, 8, 8))]
-        for level in (2, 1, 0):
+        self.levels = (2, 1, 0) if decoder else ()
+        for level in self.levels:
             name, width = f"up_tr{SCALES[level]}", widths[level]
             self.add_module(name, Up(widths[level + 1], width, norm_cfg))
             features.append(FeatureInfo(name, width, (2**level,) * 3))
@@ -64,9 +72,9 @@ class UNet3D(BaseModule):
         for name in SCALES:
             x = getattr(self, f"down_tr{name}")(F.max_pool3d(x, 2, ceil_mode=True) if skips else x)
             skips.append(x)
-        features = [skips.pop()]
-        for name in reversed(SCALES[:-1]):
-            features.append(getattr(self, f"up_tr{name}")(features[-1], skips.pop()))
+        features = [skips[-1]]
+        for level in self.levels:
+            features.append(getattr(self, f"up_tr{SCALES[level]}")(features[-1], skips[level]))
         if self.out_tr is not None:
             features.append(self.out_tr["final_conv"](features[-1]))
         return tuple(features)

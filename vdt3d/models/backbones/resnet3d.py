@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from vdt3d.models.backbones.feature_info import FeatureInfo
+from vdt3d.models.inflate.modules import exchange_volume_convs
 from vdt3d.models.layers.folded_conv import FoldedConv3d
 from vdt3d.models.layers.residual import (
     ResidualBlock,
@@ -35,7 +36,7 @@ ARCHITECTURES = {
 }
 VOLUME_NORMS = {"BN": "BN3d", "IN": "IN3d"}  # mmcv reads the short names as the norms of pictures
 DEFAULT_INIT = [
-    {"type": "Kaiming", "layer": ["Conv3d", "SafeConv3d"], "mode": "fan_out", "nonlinearity": "relu"},
+    {"type": "Kaiming", "layer": ["Conv3d", "SafeConv3d", "ACSConv3d"], "mode": "fan_out", "nonlinearity": "relu"},
     {"type": "Constant", "layer": ["_BatchNorm", "_InstanceNorm", "GroupNorm"], "val": 1},
 ]
 
@@ -75,6 +76,8 @@ class ResNet3D(BaseModule):
         with_cp: recompute activations in the backward pass to save memory.
         zero_init_residual: start every block as the identity.
         fold_stem: let the stem compute few slices as one 2D convolution: the same result, sooner.
+        conv: '3d' for cubic kernels; 'acs' or '2.5d' for kernels of pictures, in the planes of all three axes or in
+            height and width alone, which 2D weights fill as they are.
         init_cfg: Kaiming (fan-out) for convolutions and 1 for norms when left out.
 
     Raises:
@@ -107,12 +110,14 @@ class ResNet3D(BaseModule):
         with_cp: bool = False,
         zero_init_residual: bool = True,
         fold_stem: bool = True,
+        conv: str = "3d",
         init_cfg: dict | list[dict] | None = None,
     ):
         super().__init__(DEFAULT_INIT if init_cfg is None else init_cfg)
         _accept("depth", depth, ARCHITECTURES)
         _accept("shortcut_type", shortcut_type, "AB")
         _accept("style", style, ("pytorch", "caffe"))
+        _accept("conv", conv, ("3d", "acs", "2.5d"))
         _accept_stages(num_stages, strides, dilations, out_indices, frozen_stages)
         if shortcut_type == "A" and (avg_down or force_downsample):
             raise ValueError("shortcut_type='A' has no convolution: use 'B' for avg_down and force_downsample")
@@ -154,6 +159,8 @@ class ResNet3D(BaseModule):
                 features.append(FeatureInfo(f"layer{index + 1}", channels, stride))
         self.stage_names = self._add(stages)
         self.feature_info = tuple(features)
+        if conv != "3d":
+            exchange_volume_convs(self, conv)
         for name in self._frozen():
             getattr(self, name).requires_grad_(False)
 

@@ -48,7 +48,8 @@ class FoldedConv3d(SafeConv3d):
         return depth and not any(plane) and x.dim() == 5 and x.device.type == "cpu" and self._foldable()
 
     def _foldable(self) -> bool:
-        return self.groups == 1 and self.padding_mode == "zeros" and not isinstance(self.padding, str)
+        zeros = self.padding_mode == self.depth_padding == "zeros"
+        return self.groups == 1 and zeros and not isinstance(self.padding, str)
 
     def _band(self, slices: int) -> Tensor:
         """The weight (O, Z, C, D, kH, kW): the kernel slice that leads from input slice D to output slice Z."""

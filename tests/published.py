@@ -1,0 +1,148 @@
+"""Names and shapes of the published checkpoints, from tables written here and not from our networks."""
+
+import torch
+from torch import Tensor
+
+Shapes = dict[str, tuple[int, ...]]
+BLOCKS = {10: (1, 1, 1, 1), 18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3)}
+BLOCKS |= {101: (3, 4, 23, 3), 152: (3, 8, 36, 3), 200: (3, 24, 36, 3)}
+MEDICALNET = {10: "B", 18: "A", 34: "A", 50: "B", 101: "B", 152: "B", 200: "B"}
+
+
+def norm(name: str, channels: int, kind: str = "bn") -> Shapes:
+    parts = ("weight", "bias", *(("running_mean", "running_var") if kind == "bn" else ()))
+    shapes = {f"{name}.{part}": (channels,) for part in parts}
+    return shapes | ({f"{name}.num_batches_tracked": ()} if kind == "bn" else {})
+
+
+def resnet(
+    depth: int,
+    *,
+    width: int = 64,
+    in_channels: int = 1,
+    dims: int = 3,
+    shortcut: str = "B",
+    early: bool = False,
+    kind: str = "bn",
+    stem: str = "plain",
+) -> Shapes:
+    """A ResNet of 2 or 3 dimensions, without its head.
+
+    Args:
+        early: with the shortcut convolution in layer1.0 of the older VDT files.
+        kind: of the norms, 'bn' or 'gn'.
+        stem: 'plain', 'deep' (mmpretrain's names) or 'flat' (mmsegmentation's and medseg's).
+    """
+
+    def kernel(outputs: int, inputs: int, size: int) -> tuple[int, ...]:
+        return (outputs, inputs, *[size] * dims)
+
+    if stem == "plain":
+        shapes = {"conv1.weight": kernel(width, in_channels, 7)} | norm(f"{kind}1", width, kind)
+    else:
+        shapes, half = {}, width // 2
+        for i, (inputs, outputs) in enumerate(((in_channels, half), (half, half), (half, width))):
+            conv, after = (
+                (f"stem.{i}.conv", f"stem.{i}.{kind}") if stem == "deep" else (f"stem.{3 * i}", f"stem.{3 * i + 1}")
+            )
+            shapes |= {f"{conv}.weight": kernel(outputs, inputs, 3)} | norm(after, outputs, kind)
+    channels = width
+    for stage, count in enumerate(BLOCKS[depth]):
+        inner = width * 2**stage
+        for block in range(count):
+            name = f"layer{stage + 1}.{block}"
+            if depth < 50:
+                convs, outputs = [(inner, channels, 3), (inner, inner, 3)], inner
+            else:
+                convs, outputs = [(inner, channels, 1), (inner, inner, 3), (4 * inner, inner, 1)], 4 * inner
+            for number, conv in enumerate(convs, 1):
+                shapes |= {f"{name}.conv{number}.weight": kernel(*conv)} | norm(f"{name}.{kind}{number}", conv[0], kind)
+            if shortcut == "B" and (channels != outputs or (early and stage == block == 0)):
+                shapes |= {f"{name}.downsample.0.weight": kernel(outputs, channels, 1)}
+                shapes |= norm(f"{name}.downsample.1", outputs, kind)
+            channels = outputs
+    return shapes
+
+
+def linear(name: str, outputs: int, inputs: int) -> Shapes:
+    return {f"{name}.weight": (outputs, inputs), f"{name}.bias": (outputs,)}
+
+
+def behind(prefix: str, shapes: Shapes) -> Shapes:
+    return {prefix + key: shape for key, shape in shapes.items()}
+
+
+def stdunet(width: int = 64, classes: int = 14) -> Shapes:
+    """The segmentation network of BCV and LiTS."""
+    shapes, skips = behind("backbone.", resnet(18, width=width)), [width, width, 2 * width, 4 * width, 8 * width]
+    for i in range(4):
+        name, fine, coarse = f"neck.decoder.{i}", skips[i], skips[i + 1]
+        convs = [("conv_block.convs.0", 2 * fine, 3), ("conv_block.convs.1", fine, 3)]
+        for part, inputs, size in (*convs, ("upsample.interp_upsample.1", coarse, 1)):
+            shapes |= {f"{name}.{part}.conv.weight": (fine, inputs, *[size] * 3)} | norm(f"{name}.{part}.bn", fine)
+    for j, inputs in enumerate((width, 16)):
+        name = f"decode_head.convs.{j}"
+        shapes |= {f"{name}.conv.weight": (16, inputs, 3, 3, 3)} | norm(f"{name}.bn", 16)
+    return shapes | {"decode_head.conv_seg.weight": (classes, 16, 1, 1, 1), "decode_head.conv_seg.bias": (classes,)}
+
+
+def lidc(width: int = 64, channels: int = 512, hidden: int = 128) -> Shapes:
+    """The segmentation network of LIDC, with the layers its head never used (conv3, conv_seg)."""
+    shapes = {
+        "conv1.conv.weight": (channels, 10 * width, 1, 1, 1),  # layer2 and layer4: 2 + 8 widths
+        **norm("conv1.bn", channels),
+        "conv2.conv.weight": (channels, width + channels, 1, 1, 1),
+        **norm("conv2.bn", channels),
+        "conv3.conv.weight": (channels, channels, 3, 3, 3),
+        "conv3.conv.bias": (channels,),
+        "seg_head.0.weight": (hidden, channels, 3, 3, 3),
+        **norm("seg_head.1", hidden),
+        "seg_head.3.weight": (2, hidden, 1, 1, 1),
+        "seg_head.3.bias": (2,),
+        "conv_seg.weight": (2, channels, 1, 1, 1),
+        "conv_seg.bias": (2,),
+    }
+    return behind("backbone.", resnet(18, width=width)) | behind("decode_head.", shapes)
+
+
+def genesis(base: int = 32, classes: int = 1) -> Shapes:
+    """The U-Net of Models Genesis."""
+    shapes: Shapes = {}
+    blocks = {
+        "down_tr64": [(0, 1), (1, 2)],  # in units of the base; the image has 1 channel
+        "down_tr128": [(2, 2), (2, 4)],
+        "down_tr256": [(4, 4), (4, 8)],
+        "down_tr512": [(8, 8), (8, 16)],
+        "up_tr256": [(24, 8), (8, 8)],
+        "up_tr128": [(12, 4), (4, 4)],
+        "up_tr64": [(6, 2), (2, 2)],
+    }
+    for name, convs in blocks.items():
+        for i, (inputs, outputs) in enumerate(convs):
+            given = 1 if (name, i) == ("down_tr64", 0) else inputs * base
+            shapes |= {f"{name}.ops.{i}.conv1.weight": (outputs * base, given, 3, 3, 3)}
+            shapes |= {f"{name}.ops.{i}.conv1.bias": (outputs * base,)} | norm(f"{name}.ops.{i}.bn1", outputs * base)
+    for name, units in (("up_tr256", 16), ("up_tr128", 8), ("up_tr64", 4)):
+        shapes |= {
+            f"{name}.up_conv.weight": (units * base, units * base, 2, 2, 2),
+            f"{name}.up_conv.bias": (units * base,),
+        }
+    scores = {"out_tr.final_conv.weight": (classes, 2 * base, 1, 1, 1), "out_tr.final_conv.bias": (classes,)}
+    return behind("module.", shapes | scores)
+
+
+def shapes_only(shapes: Shapes) -> dict[str, Tensor]:
+    """Tensors that take no memory."""
+    return {key: torch.empty(shape, device="meta") for key, shape in shapes.items()}
+
+
+def filled(shapes: Shapes) -> dict[str, Tensor]:
+    """Tensors of random numbers, no two alike; variances are positive, and 7 batches were counted."""
+    generator = torch.Generator().manual_seed(0)
+    state = {key: torch.randn(shape, generator=generator) for key, shape in shapes.items()}
+    for key, value in state.items():
+        if key.endswith("running_var"):
+            value.abs_().add_(0.5)
+        elif key.endswith("num_batches_tracked"):
+            state[key] = torch.tensor(7)
+    return state

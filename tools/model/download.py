@@ -1,0 +1,11 @@
+"""Fetch published weights: ``python tools/model/download.py NAME``."""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # this checkout, installed or not
+
+from vdt3d.cli import main
+
+if __name__ == "__main__":
+    main(["download", *sys.argv[1:]])

@@ -1,0 +1,224 @@
+"""Train every initialisation of a network alike, on shares of the labels, and tell which needs how many of them.
+
+CONFIG is any member of a family: its arms are the configs of the same folder whose names differ in the second part
+only. Every run has the steps, the order of cases and the augmentation of CONFIG, whatever its share of the labels;
+validation chooses its checkpoint, which is tested once. Runs that have a result are skipped, others go on where they
+stopped. Several processes may share a --work-dir: --shard "$SLURM_ARRAY_TASK_ID/$SLURM_ARRAY_TASK_COUNT" in a Slurm
+array, nothing under torchrun. Whoever finds all results there writes the table, its csv and the curves.
+"""
+
+import json
+import multiprocessing
+import os
+import signal
+import time
+from argparse import ArgumentParser, ArgumentTypeError, Namespace
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from vdt3d.cli.config import add_config_arguments, find_config, load_config
+
+if TYPE_CHECKING:
+    from vdt3d.engine.comparison import Run
+
+CONTEXT = multiprocessing.get_context("spawn")  # a run's memory is gone with its process, and a crash takes no other
+STOPPED = (128 + signal.SIGTERM, -signal.SIGTERM)  # in order, or before it could be
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    add_config_arguments(parser)
+    parser.add_argument("--inits", nargs="+", metavar="ARM", help="arms to compare (default: all there are)")
+    parser.add_argument("--fractions", nargs="+", type=float, default=[0.1, 0.4, 1.0], help="shares of the labels")
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    parser.add_argument("--work-dir", type=Path, help="where everything goes (default: work_dirs/compare_FAMILY)")
+    parser.add_argument(
+        "--weights", nargs="+", type=_weights, default=[], metavar="ARM=FILE", help="start an arm from another file"
+    )
+    parser.add_argument(
+        "--shard", type=_shard, default=_torchrun(), metavar="I/N", help="do every N-th run, from the I-th (from 0) on"
+    )
+    parser.add_argument("--summarise", action="store_true", help="train nothing, sum up the results there are")
+
+
+def run(args: Namespace) -> None:
+    """Do this process's share of the runs, then sum up.
+
+    Raises:
+        SystemExit: 1 if runs failed, 143 if one was asked to stop.
+    """
+    path = find_config(args.config)
+    from vdt3d.engine.comparison import Run, collect, siblings, summarise
+
+    arms = siblings(path)
+    names = args.inits or list(arms)
+    weights = dict(args.weights)
+    for name in (*names, *weights):
+        if name not in arms:
+            raise ValueError(f"there is no arm '{name}' of {path.name}; there are {', '.join(arms)}")
+    network, _, *rest = path.stem.split("_")
+    base = args.work_dir or Path("work_dirs", "_".join(["compare", network, *rest]))
+    # Seed by seed, so that a comparison that is stopped has all its arms.
+    every = (Run(name, share, seed) for seed in args.seeds for share in args.fractions for name in names)
+    runs = list(dict.fromkeys(every))
+    failed = []
+    if not args.summarise:
+        index, count = args.shard
+        jobs = plan({name: arms[name] for name in names}, runs, base, args.cfg_options, weights)
+        failed = perform(jobs[index::count])
+    results, missing = collect(runs, base)
+    if not missing or args.summarise:
+        say(summarise(results, base))
+        say(f"tables and curves are in {base}")
+    if missing:
+        say(f"{len(missing)} of {len(runs)} runs have no result yet", "bold")
+    if failed:
+        say("these failed, and go on when the command is given again:\n  " + "\n  ".join(failed), "bold")
+        raise SystemExit(1)
+
+
+class Job(NamedTuple):
+    """All that the process of a run is told; nothing of it needs the stack, which the process has yet to import."""
+
+    name: str
+    folder: Path
+    config: Path
+    options: list[str]
+    score: str
+    seed: int
+    indices: list[int] | None
+    weights: str | None
+    description: Mapping[str, Any]
+
+
+def plan(
+    arms: Mapping[str, Path], runs: "Sequence[Run]", base: Path, options: list[str], weights: Mapping[str, str]
+) -> list[Job]:
+    """The jobs of all runs, checked as far as can be before the first of them begins.
+
+    Args:
+        arms: the config of each arm.
+        base: folder of the comparison.
+        options: ``--cfg-options``.
+        weights: the file to start from, of arms that do not take their config's.
+
+    Raises:
+        FileNotFoundError: the file an arm starts from is not there.
+        ValueError: the arms differ in more than their start, or cannot be compared case by case, or a fraction is out
+            of range.
+    """
+    configs = {arm: load_config(Namespace(config=path, cfg_options=options)) for arm, path in arms.items()}
+    from vdt3d.engine.comparison import check_alike, describe, label_subset, repeated, score_of, training_cases
+
+    check_alike(configs)
+    for arm, config in configs.items():
+        source = weights.get(arm) or config.get("load_from")
+        if source and ":" not in source and not Path(source).is_file():
+            raise FileNotFoundError(f"{arm} starts from {source}, which is not there; fetch it or --weights {arm}=FILE")
+    first = next(iter(configs.values()))
+    score, by_epoch, cases = score_of(first), first.train_cfg.get("by_epoch", True), training_cases(first)
+    total, jobs = len(cases.groups), []
+    for of_run in runs:
+        subset = label_subset(cases, of_run.fraction, of_run.seed)
+        config, file = configs[of_run.arm], weights.get(of_run.arm)
+        jobs.append(
+            Job(
+                name=str(of_run),
+                folder=of_run.folder(base),
+                config=arms[of_run.arm],
+                options=options,
+                score=score,
+                seed=of_run.seed,
+                indices=repeated(subset, total, by_epoch=by_epoch) if len(subset) < total else None,
+                weights=file,
+                description=describe(config, of_run, subset=sorted(subset), weights=file),
+            )
+        )
+    return jobs
+
+
+def perform(jobs: Sequence[Job]) -> list[str]:
+    """Do the jobs that have no result yet, one after another, each in its own process; return the names of the failed.
+
+    Raises:
+        ValueError: the folder of a job holds another run.
+        SystemExit: 143, a run was asked to stop and left.
+    """
+    from vdt3d.engine.comparison import settle
+
+    waiting = [job for job in jobs if not settle(job.folder, job.description)]
+    if len(waiting) < len(jobs):
+        say(f"{len(jobs) - len(waiting)} of {len(jobs)} runs are done already")
+    failed, spent = [], []
+    for number, job in enumerate(waiting):
+        left = f", about {_duration(sum(spent) / len(spent) * (len(waiting) - number))} left" if spent else ""
+        say(f"run {number + 1} of {len(waiting)}: {job.name}{left}", "bold")
+        start = time.monotonic()
+        code = execute(job)
+        spent.append(time.monotonic() - start)
+        if code in STOPPED:
+            raise SystemExit(STOPPED[0])
+        if code:
+            say(f"failed with exit code {code}; its log is in {job.folder}", "bold red")
+            failed.append(job.name)
+    return failed
+
+
+def execute(job: Job) -> int:
+    """Run a job in a process of its own, to which SIGTERM is passed on; returns its exit code."""
+    process = CONTEXT.Process(target=train, args=(job,))
+    process.start()
+    before = signal.signal(signal.SIGTERM, lambda *_: process.terminate())
+    try:
+        process.join()
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    return process.exitcode
+
+
+def train(job: Job) -> None:
+    """Train, test, and write result.json."""
+    multiprocessing.set_start_method(None, force=True)  # how this process came about is nothing to its own workers
+    config = load_config(Namespace(config=job.config, cfg_options=job.options))
+    import torch
+
+    from vdt3d.engine.comparison import configured, train_and_test
+    from vdt3d.utils.files import write_aside
+
+    if torch.cuda.is_available() and "LOCAL_RANK" in os.environ:  # torchrun: a GPU for each process
+        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+    config = configured(config, job.folder, seed=job.seed, indices=job.indices, weights=job.weights)
+    known = {key: value for key, value in job.description.items() if key != "cases"}
+    text = json.dumps({**known, **train_and_test(config, job.score)})
+    write_aside(job.folder / "result.json", lambda aside: aside.write_text(text + "\n", encoding="utf-8"))
+
+
+def say(text: str, style: str = "") -> None:
+    """Write to the terminal."""
+    from rich.console import Console
+
+    Console(highlight=False, markup=False).print(text, style=style, soft_wrap=True)
+
+
+def _duration(seconds: float) -> str:
+    minutes = round(seconds / 60)
+    return f"{minutes // 60} h {minutes % 60} min" if minutes >= 60 else f"{max(minutes, 1)} min"
+
+
+def _weights(text: str) -> tuple[str, str]:
+    arm, divider, file = text.partition("=")
+    if not arm or not divider or not file:
+        raise ArgumentTypeError(f"wanted ARM=FILE, such as vdt=epoch_48.pth, got '{text}'")
+    return arm, file
+
+
+def _shard(text: str) -> tuple[int, int]:
+    index, _, count = text.partition("/")
+    if not (index.isdigit() and count.isdigit() and int(index) < int(count)):
+        raise ArgumentTypeError(f"wanted I/N with I from 0 to N - 1, such as 0/4, got '{text}'")
+    return int(index), int(count)
+
+
+def _torchrun() -> tuple[int, int]:
+    """Which process of how many this is."""
+    return int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))

@@ -1,0 +1,54 @@
+"""Fetch published weights by name, or list them; docs/zoo.md tells more of them."""
+
+from argparse import ArgumentParser, Namespace
+from collections.abc import Iterable
+from pathlib import Path
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument("name", nargs="?", help="as the list has it; configs call it zoo:NAME")
+    parser.add_argument(
+        "--from", dest="source", type=Path, metavar="FILE", help="check this file, fetched by hand, and keep it as NAME"
+    )
+    parser.add_argument("--list", action="store_true", help="list what there is (also without NAME)")
+
+
+def run(args: Namespace) -> None:
+    from rich.console import Console
+
+    from vdt3d.utils.zoo import entries, fetch
+
+    if args.source is not None and args.name is None:
+        raise ValueError(f"--from {args.source}: say as which NAME of the list it is to be kept")
+    if args.list or args.name is None:
+        Console(highlight=False).print(table(entries()))
+        return
+    try:
+        path = fetch(args.name, source=args.source)
+    except OSError as error:  # no such file, no space, no right to write
+        raise ValueError(str(error)) from error
+    Console(highlight=False).print(str(path), soft_wrap=True, markup=False)
+
+
+def table(found: Iterable):
+    """One row for each entry of the zoo."""
+    from rich.table import Table
+
+    rows = Table("name", "task", "scores as published", "licence", "size", "here", box=None, pad_edge=False)
+    rows.columns[0].no_wrap = True
+    for entry in found:
+        scores = ", ".join(f"{name} {value:g}" for name, value in entry.metrics.items())
+        rows.add_row(
+            entry.name,
+            entry.task,
+            f"{scores} ({entry.scored})" if scores else "",
+            entry.licence.partition(" (")[0],
+            size_of(entry.size),
+            "yes" if entry.path.is_file() else "" if entry.url else "by hand",
+        )
+    return rows
+
+
+def size_of(size: int | str | None) -> str:
+    """Bytes in words; what is in words already stays."""
+    return f"{size / 1e6:.1f} MB" if isinstance(size, int) else size or "unknown"
