@@ -8,6 +8,7 @@ import torch
 import torchvision
 from torch import Tensor, nn
 from torchvision.models import get_model
+from torchvision.models.convnext import CNBlock
 
 from vdt3d.models import Convert2d
 from vdt3d.models.inflate import ConversionError, to_3d
@@ -52,6 +53,8 @@ def network(name: str) -> nn.Module:
             module.momentum = 0.5  # of so few values a variance may be next to nothing
             module.weight.uniform_(0.5, 1.5)
             module.bias.normal_(0, 0.1)
+        if isinstance(module, CNBlock):
+            module.layer_scale.fill_(0.5)  # 1e-6 of a fresh one would hide what its block does
     found.train()(picture())
     return found.eval()
 
