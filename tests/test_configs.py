@@ -17,6 +17,7 @@ from torch.utils.data import Dataset
 from medseg.datasets.base import placed
 from medseg.datasets.msd import TASKS
 from medseg.models import UNet3D
+from vdt3d.datasets import VolumeDataset
 from vdt3d.datasets.base import built
 from vdt3d.datasets.synthetic.phantoms import ORGANS
 from vdt3d.engine import Runner
@@ -32,6 +33,7 @@ CONFIGS = sorted(
     path.relative_to(ROOT).as_posix() for path in (ROOT / "configs").rglob("*.py") if "_base_" not in path.parts
 )
 PICTURE_SETS = ("ImageFolder", "mmpretrain.ImageNet", "FractalPictures")
+SEGMENTORS = ("VolumeSegmentor", "SliceWindowSegmentor")
 PATCH = (16, 32, 32)  # the least that leaves a network of stride 16 several voxels to normalise
 
 
@@ -82,25 +84,45 @@ class TinyScans(Dataset):
         return 2
 
     def __getitem__(self, index: int) -> dict:
+        data = self.scan(index)
+        for transform in self.pipeline:
+            data = transform(data)
+        return data
+
+    def scan(self, index: int) -> Sample:
         classes, channels = (len(self.metainfo[name]) for name in ("classes", "modality"))
         depth, *plane = PATCH
         stripes = np.arange(plane[1]) * classes // plane[1]
         labels = np.broadcast_to(stripes, (1, depth + 2, *plane)).astype(np.uint8)
         noise = np.random.default_rng(index).normal(0, 10, (channels, *labels.shape[1:]))
         measured = {"set_percentile_00_5": -100, "set_percentile_99_5": 500, "set_mean": 100, "set_std": 100}
-        data = Sample(
+        return Sample(
             Volume((50 * labels + noise).astype(np.float32)),
             statistics={name: (float(value),) * channels for name, value in measured.items()},
             name=f"case{index}",
             **placed(LabelMap(labels), self.whole_scans),
         )
-        for transform in self.pipeline:
-            data = transform(data)
-        return data
+
+
+@DATASETS.register_module()
+class TinyWindowed(VolumeDataset):
+    """The scans of ``TinyScans`` as the volume data set within a ``SliceWindows``."""
+
+    def __init__(self, dataset: dict):
+        self.scans = TinyScans(dataset, [])
+        super().__init__(".", metainfo=self.scans.metainfo)
+
+    def load_data_list(self) -> list[dict]:
+        return [{"path": ".", "name": f"case{index}", "index": index} for index in range(len(self.scans))]
+
+    def read(self, case: dict) -> Sample:
+        return self.scans.scan(case["index"])
 
 
 def metainfo(dataset: dict) -> dict[str, tuple[str, ...]]:
     """Names of classes and channels of a config's segmentation data set, without its files."""
+    if dataset["type"] == "SliceWindows":
+        return metainfo(dataset["dataset"])
     if dataset["type"] == "MSD":
         task = TASKS[dataset["task"]]
         return {"classes": task.classes, "modality": task.modality}
@@ -117,8 +139,13 @@ class StopAfterAnEpoch(Hook):
 
 def shrink(config: Config, folder: Path) -> Config:
     """The same model, narrow, on a few cases, for two steps."""
-    segments = config.model.type == "VolumeSegmentor"
-    config.model.backbone.base_channels = 4 if segments else 8
+    segments = config.model.type in SEGMENTORS
+    if config.model.backbone.type == "PictureEncoder":
+        config.model.backbone.model = "torchvision.resnet18"
+    elif config.model.backbone.type == "MixVisionTransformer":
+        config.model.backbone.embed_dims = 8
+    else:
+        config.model.backbone.base_channels = 4 if segments else 8
     if config.model.type == "ImageClassifier":
         config.model.backbone.stem_channels = 8
         config.model.head.in_channels = 64
@@ -128,6 +155,9 @@ def shrink(config: Config, folder: Path) -> Config:
         if segments:
             shrink_pipeline(pipeline)
             tiny = dict(type="TinyScans", dataset=loader.dataset, pipeline=pipeline)
+            if loader.dataset.type == "SliceWindows":
+                inner = dict(type="TinyWindowed", dataset=loader.dataset.dataset)
+                tiny = dict(type="SliceWindows", dataset=inner, window=loader.dataset.window, pipeline=pipeline)
         else:
             tiny = dict(type="TinyCases", kind=loader.dataset.type, pipeline=pipeline, folder=str(folder))
         size = 1 if segments and loader.batch_size == 1 and split != "train" else 2
@@ -154,7 +184,8 @@ def shrink_pipeline(pipeline: list[dict]) -> None:
         "CenterCrop3D": dict(size=PATCH[0]),
     }
     for transform in pipeline:
-        transform.update(small.get(transform.type, {}))
+        whole = transform.get("size", [0])[0] is None if transform.type == "RandomPatch3D" else False
+        transform.update(dict(size=(None, *PATCH[1:])) if whole else small.get(transform.type, {}))
 
 
 def shrink_segmentor(model: dict) -> None:
@@ -180,8 +211,8 @@ def released(name: str) -> dict[str, Tensor]:
     if scheme == "zoo":
         assert zoo.find(rest).name == rest
     with torch.device("meta"):
-        if name == "torchvision://resnet18":
-            return torchvision.models.resnet18().state_dict()
+        if scheme == "torchvision":
+            return torchvision.models.get_model(rest.removeprefix("//")).state_dict()
         if name == "zoo:kinetics-r3d-18-km":
             head = {"fc.weight": torch.empty(1039, 512), "fc.bias": torch.empty(1039)}
             return MODELS.build(dict(type="ResNet3D", depth=18, in_channels=3)).state_dict() | head
@@ -208,11 +239,14 @@ def check_at_full_size(config: Config) -> None:
         report = load_weights(model, state, min_matched=share, name=source)  # raises where they do not fit
         missing = [key for key in report.missing if key.startswith("backbone.")]
         assert [key for key in missing if not key.startswith("backbone.out_tr.")] == []  # a class for each label
-    if config.model.type == "VolumeSegmentor":
+    if config.model.type in SEGMENTORS:
         found = metainfo(config.train_dataloader.dataset)
-        head = config.model.decode_head
-        assert head.get("label_map") or model.decode_head.labels.num_classes == len(found["classes"])
-        assert config.model.backbone.in_channels == len(found["modality"])
+        windows = config.model.type == "SliceWindowSegmentor"
+        says, network = (config.model, config.model) if windows else (config.model.decode_head, config.model.backbone)
+        assert says.get("label_map") or model.labels.num_classes == len(found["classes"])
+        assert network.get("in_channels", 1) == len(found["modality"])
+    if window := config.train_dataloader.dataset.get("window"):
+        assert window == config.model.window
 
 
 def test_the_configs_are_found():

@@ -14,6 +14,7 @@ import pytest
 from medseg.datasets import ACDC, BTCV, LIDCSegmentation, LiTS, VolumeSegmentation
 from medseg.datasets.prepare import SOURCES, prepare
 from vdt3d.cli import main
+from vdt3d.datasets.synthetic import write_gi_like
 from vdt3d.io import ScanError, list_cases, read_volume, write_nifti
 from vdt3d.structures import LabelMap, Sample, Volume, affine_from_spacing
 
@@ -394,14 +395,16 @@ def test_the_commands_of_the_guide_run(tmp_path: Path, monkeypatch: pytest.Monke
     shutil.copytree(downloads / "Task09_Spleen", "my_task")
     shutil.make_archive("downloads/RawData", "zip", downloads / "btcv")
     shutil.make_archive("downloads/acdc", "zip", downloads / "acdc")
+    slices = write_gi_like(downloads / "gi", cases=1, days=1, slices=3, side=10)
+    shutil.make_archive("downloads/uw-madison-gi-tract-image-segmentation", "zip", slices)
     shutil.make_archive("downloads/Task09_Spleen", "tar", downloads, "Task09_Spleen")
     guide = (Path(__file__).parents[1] / "docs/segmentation_data.md").read_text(encoding="utf-8")
     commands = [line for block in re.findall(r"```bash\n(.*?)```", guide, re.DOTALL) for line in block.splitlines()]
-    assert len(commands) == 7
+    assert len(commands) == 8
     for command in commands:
         python, tool, *words = command.split()
         assert (python, tool) == ("python", "tools/dataset/prepare.py")
         main(["prepare", *words, "--workers", "1"])
     prepared = sorted(path.parts[:-1] for path in Path().glob("**/fingerprint.json"))
-    folders = ("data/acdc", "data/btcv", "data/lits", "data/msd/Task09_Spleen", "data/two", "my_task")
+    folders = ("data/acdc", "data/btcv", "data/gi_tract", "data/lits", "data/msd/Task09_Spleen", "data/two", "my_task")
     assert prepared == [(*folder.split("/"), "prepared") for folder in folders]

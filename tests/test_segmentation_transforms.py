@@ -529,3 +529,24 @@ def test_ct_takes_the_numbers_of_its_data_set_and_any_other_channel_those_of_its
 def test_a_wrong_argument_is_refused_when_the_config_is_read(config, complaint):
     with pytest.raises(ValueError, match=complaint):
         TRANSFORMS.build(config)
+
+
+def test_a_patch_may_keep_all_of_an_axis():
+    sample = Sample(Volume(np.arange(3 * 6 * 7, dtype=np.float32).reshape(1, 3, 6, 7)))
+    patch = RandomPatch3D((None, 4, 9), foreground=0, pad_value=0)(sample)
+    assert patch.image.shape == (3, 4, 9)
+    assert undo(patch.image, patch).shape == (3, 6, 7)
+    with pytest.raises(ValueError, match="three of them"):
+        RandomPatch3D((None, 4))
+
+
+def test_within_slices_nothing_leaves_its_slice():
+    """Slice z holds z everywhere inside: whatever is turned, zoomed and bent in it, it holds z still."""
+    array = np.broadcast_to(np.arange(1, 4, dtype=np.float32)[None, :, None, None], (1, 3, 24, 24)).copy()
+    sample = Sample(Volume(array))
+    options = dict(rotate=40, scale=(1.2, 1.3), elastic=2, rotate_prob=1, scale_prob=1, elastic_prob=1)
+    moved = RandomSpatial3D(in_slices=True, **options)(sample).image.array
+    inner = moved[:, :, 8:16, 8:16]
+    np.testing.assert_allclose(inner, array[:, :, 8:16, 8:16], atol=1e-5)
+    ramp = Sample(Volume(np.broadcast_to(np.arange(24, dtype=np.float32), (1, 3, 24, 24)).copy()))
+    assert not np.allclose(RandomSpatial3D(in_slices=True, **options)(ramp).image.array, ramp.image.array, atol=0.1)

@@ -122,11 +122,7 @@ class VolumeSegmentation(VolumeDataset):
             sample = read_case(self.cache, case["name"])
             check_label(case["path"], max(sample.foreground or [0]), self.metainfo["classes"])
             return sample.replace(group=case["group"], statistics=sample.statistics | self.statistics)
-        image = read_image(case["images"], self.channels, **self.reader)
-        label_map = None
-        if case["label"] is not None:
-            shared = {key: value for key, value in self.reader.items() if key in ("shear", "spacing")}
-            label_map = read_labels(case["label"], image, case["path"], self.metainfo["classes"], **shared)
+        image, label_map = self.read_files(case)
         sample = Sample(
             image=image,
             statistics=self.statistics,
@@ -137,6 +133,14 @@ class VolumeSegmentation(VolumeDataset):
         for step in self.steps:
             sample = step(sample)
         return sample
+
+    def read_files(self, case: dict) -> tuple[Volume, LabelMap | None]:
+        """Image and labels from their own files; a data set whose files are others redefines this."""
+        image = read_image(case["images"], self.channels, **self.reader)
+        if case["label"] is None:
+            return image, None
+        shared = {key: value for key, value in self.reader.items() if key in ("shear", "spacing")}
+        return image, read_labels(case["label"], image, case["path"], self.metainfo["classes"], **shared)
 
     def targets(self) -> np.ndarray:
         """There are none.

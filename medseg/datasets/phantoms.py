@@ -1,10 +1,11 @@
-"""PhantomOrgans: abdomens of ellipsoid organs that make themselves, to try segmentation without a download."""
+"""Phantoms that make themselves, to try segmentation without a download: CT abdomens, MR slices of the bowels."""
 
 import json
 from pathlib import Path
 
 from medseg.datasets.base import VolumeSegmentation
-from vdt3d.datasets.synthetic import write_organs
+from medseg.datasets.gi_tract import GITract
+from vdt3d.datasets.synthetic import write_gi_like, write_organs
 from vdt3d.datasets.synthetic.phantoms import ORGANS
 from vdt3d.registry import DATASETS
 from vdt3d.utils.files import write_aside
@@ -41,3 +42,17 @@ class PhantomOrgans(VolumeSegmentation):
 
     def __init__(self, data_root: str | Path, *, make: dict | None = None, **kwargs):
         super().__init__(write_organs_msd(data_root, **(make or {})), **kwargs)
+
+
+@DATASETS.register_module()
+class PhantomGITract(GITract):
+    """A likeness of the UW-Madison GI Tract challenge that makes itself: see ``write_gi_like``.
+
+    Args:
+        data_root: folder to make it in, unless it is there.
+        make: other arguments of ``write_gi_like``.
+        **kwargs: as ``GITract``.
+    """
+
+    def __init__(self, data_root: str | Path, *, make: dict | None = None, **kwargs):
+        super().__init__(write_gi_like(data_root, **(make or {})), **kwargs)

@@ -20,8 +20,9 @@ def assign_parts(
         names: (N,) of the cases, in the order of the data set's list.
         groups: (N,) what stays together: the patient, or the name itself.
         split_file: json, {"train": [...], "val": [...], "test": [...]} or a list of such folds (nnU-Net's
-            splits_final.json), of which ``fold`` is taken; other keys are notes. An entry is the name of a case or of
-            a group, or a number: the case at this position, from 0, of a list whose length is the file's "cases".
+            splits_final.json), of which ``fold`` is taken. An entry is the name of a case or of a group, or a number:
+            the case at this position, from 0, of a list whose length is the file's "cases". The groups in "by_day" may
+            be in several parts, as ``vdt3d split --by-day`` leaves them. Other keys are notes.
         fold, folds: where no "val" is given, group ``fold`` of ``folds`` of the training cases becomes "val", dealt
             out by a checksum of the names: always the same way. Without a file all cases are training cases.
 
@@ -31,13 +32,16 @@ def assign_parts(
     Raises:
         ValueError: the file is missing or of another form, names an unknown case, or tears a group or case apart.
     """
-    lists = {"train": list(range(len(names)))} if split_file is None else read_split(split_file, fold, len(names))
+    lists, torn = {"train": list(range(len(names)))}, frozenset()
+    if split_file is not None:
+        lists, torn = read_split(split_file, fold, len(names))
+    units = [name if group in torn else group for name, group in zip(names, groups, strict=True)]
     where: dict[str | int, list[int]] = {position: [position] for position in range(len(names))}
     for position, (name, group) in enumerate(zip(names, groups, strict=True)):
         for key in {name, group}:
             where.setdefault(key, []).append(position)
     parts: list[str | None] = [None] * len(names)
-    part_of_group: dict[str, str] = {}
+    part_of_unit: dict[str, str] = {}
     for part, entries in lists.items():
         for entry in entries:
             if entry not in where:
@@ -45,21 +49,20 @@ def assign_parts(
                     f"{split_file}: '{entry}' in '{part}' is no case of the data set, such as '{names[0]}'"
                 )
             for position in where[entry]:
-                if part_of_group.setdefault(groups[position], part) != part:
-                    both = f"'{part_of_group[groups[position]]}' and '{part}'"
-                    raise ValueError(
-                        f"{split_file}: '{groups[position]}' is in {both}; a patient belongs to one of them"
-                    )
+                unit = units[position]
+                if part_of_unit.setdefault(unit, part) != part:
+                    both = f"'{part_of_unit[unit]}' and '{part}'"
+                    raise ValueError(f"{split_file}: '{unit}' is in {both}; a patient belongs to one of them")
                 parts[position] = part
     found = pd.Series(parts, index=names, dtype=object)
     if "val" not in lists:
-        training = pd.Series(groups, index=names)[found == "train"]
+        training = pd.Series(units, index=names)[found == "train"]
         found[training.index[deal(training, pd.Series(0, index=training.index), folds) == fold]] = "val"
     return found
 
 
-def read_split(path: Path, fold: int, cases: int) -> dict[str, list[str | int]]:
-    """The lists of a split file, by part; ``cases`` is how many the data set has.
+def read_split(path: Path, fold: int, cases: int) -> tuple[dict[str, list[str | int]], frozenset[str]]:
+    """The lists of a split file, by part, and the groups it splits on purpose; ``cases`` is how many the data set has.
 
     Raises:
         ValueError: the file is missing, of another form, lacks ``fold``, or was made for another number of cases.
@@ -85,4 +88,4 @@ def read_split(path: Path, fold: int, cases: int) -> dict[str, list[str | int]]:
             "where they would name other cases. If the preparation left one out (problems.json says why), put it right "
             "and prepare again; else list the cases by name in a split_file of your own"
         )
-    return lists
+    return lists, frozenset(content.get("by_day", ()))

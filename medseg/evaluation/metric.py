@@ -1,22 +1,107 @@
-"""SegmentationScores: scores every case as it comes, on the scan's own grid, and sums up over all processes."""
+"""Metrics of label maps: every case is scored as it comes, on the scan's own grid, and summed up over all processes."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 from mmengine.evaluator import BaseMetric
 
-from medseg.evaluation.report import check_suffix, save_report
+from medseg.evaluation.report import case_table, check_suffix, save_report
 from medseg.evaluation.scores import case_scores, summary
 from vdt3d.evaluation.surface import Definition
 from vdt3d.registry import METRICS
-from vdt3d.structures import IGNORED
+from vdt3d.structures import IGNORED, LabelMap
 
 OF_A_LABEL = ("dice", "hd95", "nsd")  # told label by label; ``out`` holds the others too
+Scores = dict[str, dict[str, float]]  # of one case: label, score to number
+
+
+class CaseMetric(BaseMetric):
+    """What metrics of label maps share; a subclass says how a case is scored and what the cases come to.
+
+    Args:
+        labels: what is scored, by name: a label, or several that make up one region. Default: the regions of the data
+            set, where its classes overlap; else its classes, whose place in the list is their label, but the first, 0,
+            which is the background.
+        out: csv file for the scores of each case; a json file also holds the summary, and the csv lies beside it.
+
+    Attributes:
+        settings: how it is scored, for the json file.
+        table: of the last evaluation a row per case (``case_table``), in the process that summed up; before it, None.
+
+    Raises:
+        ValueError: ``out`` is neither csv nor json; neither labels nor a data set with classes are given; a case has no
+            prediction or no reference, or they lie on different grids.
+    """
+
+    default_prefix = ""
+
+    def __init__(self, labels: Mapping[str, int | Sequence[int]] | None = None, *, out: str | None = None, **kwargs):
+        super().__init__(**kwargs)
+        self.labels = labels
+        self.settings: dict[str, Any] = {}
+        self.table: pd.DataFrame | None = None
+        self.out = None if out is None else Path(out)
+        if self.out is not None:
+            check_suffix(self.out)
+
+    def score(self, guess: LabelMap, truth: LabelMap, labels: Mapping[str, int | Sequence[int]]) -> Scores:
+        """The scores of one case."""
+        raise NotImplementedError
+
+    def sum_up(self, cases: Mapping[str, Scores], groups: Mapping[str, str] | None) -> tuple[Mapping, dict[str, float]]:
+        """What the cases come to: as it stands in the json file, and as one level of names.
+
+        Args:
+            cases: by name, in the order of their names.
+            groups: the patient of each, where all are known.
+        """
+        raise NotImplementedError
+
+    def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:
+        """Keep of each case its name, its group (the patient) and its scores: numbers, no volumes."""
+        for sample in data_samples:
+            name = sample.get("sample_name", "")
+            guess, truth = sample.get("pred_labels"), sample.get("reference")
+            if guess is None or truth is None:
+                missing = "prediction (pred_labels)" if guess is None else "reference (the scan's own label map)"
+                raise ValueError(f"case '{name}' has no {missing}; only cases with both can be scored")
+            try:
+                scores = self.score(guess, truth, self._labels())
+            except ValueError as error:
+                raise ValueError(f"case '{name}': {error}") from error
+            self.results.append((name, sample.get("group"), scores))
+
+    def compute_metrics(self, results: list) -> dict[str, float]:
+        """Sum up all cases, in the order of their names, so that the number of processes changes nothing."""
+        results = sorted(results, key=lambda result: result[0])
+        cases = {name: scores for name, _, scores in results}
+        if len(cases) < len(results):
+            raise ValueError(f"{len(results)} cases have only {len(cases)} names among them; each needs its own")
+        groups = {name: group for name, group, _ in results}
+        report, scores = self.sum_up(cases, groups if all(groups.values()) else None)
+        self.table = case_table(cases)
+        if self.out is not None:
+            for path in {self.out, self.out.with_suffix(".csv")}:
+                save_report(path, {**self.settings, "cases": cases, "summary": report})
+        return scores
+
+    def _labels(self) -> Mapping[str, int | Sequence[int]]:
+        if self.labels is None:
+            known = self.dataset_meta or {}
+            classes = known.get("classes", ())
+            if len(classes) < 2:
+                raise ValueError(
+                    f"the data set tells no classes beside the background (classes={tuple(classes)}); give "
+                    f"{type(self).__name__} labels, such as labels=dict(liver=1, tumour=2)"
+                )
+            self.labels = known.get("regions") or {name: label for label, name in enumerate(classes) if label > 0}
+        return self.labels
 
 
 @METRICS.register_module()
-class SegmentationScores(BaseMetric):
+class SegmentationScores(CaseMetric):
     """Scores of label maps.
 
     Returned are ``dice``, ``iou``, ``volume_difference`` and, with ``surface``, ``hd95``, ``assd``, ``mssd``, ``nsd``:
@@ -27,8 +112,7 @@ class SegmentationScores(BaseMetric):
     ``resamples``, ``SCORE_low`` and ``SCORE_high``.
 
     Args:
-        labels: what is scored, by name: a label, or several that make up one region. Default: the classes of the data
-            set, whose place in the list is their label; the first, 0, is the background and left out.
+        labels: as ``CaseMetric``'s.
         surface: whether distances are computed; without, as between epochs, scoring takes a fraction of the time.
         definition: whose rules they follow: 'monai', 'medpy', 'chaos' or 'deepmind'; see ``vdt3d.evaluation.surface``.
         tolerance: of ``nsd``, in mm.
@@ -36,14 +120,11 @@ class SegmentationScores(BaseMetric):
         resamples: bootstrap resamples behind the 95 % intervals, of whole groups (patients) where every sample tells
             its own; 0 for none.
         seed: of the bootstrap.
-        out: csv file for the scores of each case; a json file also holds the summary, and the csv lies beside it.
+        out: as ``CaseMetric``'s.
 
     Raises:
-        ValueError: ``out`` is neither csv nor json; neither labels nor a data set with classes are given; a case has no
-            prediction or no reference, or they lie on different grids.
+        ValueError: as ``CaseMetric``.
     """
-
-    default_prefix = ""
 
     def __init__(
         self,
@@ -57,52 +138,16 @@ class SegmentationScores(BaseMetric):
         out: str | None = None,
         **kwargs,
     ):
-        super().__init__(**kwargs)
-        self.labels, self.resamples, self.seed = labels, resamples, seed
+        super().__init__(labels, out=out, **kwargs)
+        self.resamples, self.seed = resamples, seed
         self.settings = dict(definition=definition, tolerance=tolerance, ignore_index=ignore_index, surface=surface)
-        self.out = None if out is None else Path(out)
-        if self.out is not None:
-            check_suffix(self.out)
 
-    def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:
-        """Keep of each case its name, its group (the patient) and its scores: numbers, no volumes."""
-        for sample in data_samples:
-            name = sample.get("sample_name", "")
-            guess, truth = sample.get("pred_labels"), sample.get("reference")
-            if guess is None or truth is None:
-                missing = "prediction (pred_labels)" if guess is None else "reference (the scan's own label map)"
-                raise ValueError(f"case '{name}' has no {missing}; only cases with both can be scored")
-            try:
-                scores = case_scores(guess, truth, self._labels(), **self.settings)
-            except ValueError as error:
-                raise ValueError(f"case '{name}': {error}") from error
-            self.results.append((name, sample.get("group"), scores))
+    def score(self, guess: LabelMap, truth: LabelMap, labels: Mapping[str, int | Sequence[int]]) -> Scores:
+        return case_scores(guess, truth, labels, **self.settings)
 
-    def compute_metrics(self, results: list) -> dict[str, float]:
-        """Sum up all cases, in the order of their names, so that the number of processes changes nothing."""
-        results = sorted(results, key=lambda result: result[0])
-        cases = {name: scores for name, _, scores in results}
-        if len(cases) < len(results):
-            raise ValueError(f"{len(results)} cases have only {len(cases)} names among them; each needs its own")
-        groups = {name: group for name, group, _ in results}
-        report = summary(
-            cases, groups=groups if all(groups.values()) else None, resamples=self.resamples, seed=self.seed
-        )
-        if self.out is not None:
-            for path in {self.out, self.out.with_suffix(".csv")}:
-                save_report(path, {**self.settings, "cases": cases, "summary": report})
-        return flat(report)
-
-    def _labels(self) -> Mapping[str, int | Sequence[int]]:
-        if self.labels is None:
-            classes = (self.dataset_meta or {}).get("classes", ())
-            if len(classes) < 2:
-                raise ValueError(
-                    f"the data set tells no classes beside the background (classes={tuple(classes)}); give "
-                    "SegmentationScores labels, such as labels=dict(liver=1, tumour=2)"
-                )
-            self.labels = {name: label for label, name in enumerate(classes) if label > 0}
-        return self.labels
+    def sum_up(self, cases: Mapping[str, Scores], groups: Mapping[str, str] | None) -> tuple[Mapping, dict[str, float]]:
+        report = summary(cases, groups=groups, resamples=self.resamples, seed=self.seed)
+        return report, flat(report)
 
 
 def flat(report: Mapping[str, Any]) -> dict[str, float]:

@@ -38,8 +38,8 @@ def case_scores(
     Raises:
         ValueError: the two lie on different grids or hold several channels, or see ``label_counts``.
     """
-    _check_grids(guess, truth)
-    guessed, true = (_numbers(labelled) for labelled in (guess, truth))
+    check_grids(guess, truth)
+    guessed, true = (numbers_of(labelled) for labelled in (guess, truth))
     counts = label_counts(guessed, true, labels.values(), ignore_index)
     values = {"dice": dice(counts), "iou": iou(counts), "volume_difference": volume_difference(counts)}
     scores = {
@@ -63,12 +63,18 @@ def case_scores(
     return scores
 
 
-def _numbers(labelled: LabelMap) -> np.ndarray:
+def numbers_of(labelled: LabelMap) -> np.ndarray:
+    """The labels (D, H, W)."""
     array = np.asarray(labelled.array)[0]  # read whole, where it waits in a cache
     return array.view(np.uint8) if array.dtype == bool else array
 
 
-def _check_grids(guess: LabelMap, truth: LabelMap) -> None:
+def check_grids(guess: LabelMap, truth: LabelMap) -> None:
+    """Refuse what cannot be compared voxel by voxel.
+
+    Raises:
+        ValueError: the two lie on different grids or hold several channels.
+    """
     for whose, labelled in (("prediction", guess), ("reference", truth)):
         if labelled.channels != 1:
             raise ValueError(f"the {whose} holds {labelled.channels} channels; one channel of labels is scored")

@@ -13,8 +13,8 @@ from medseg.models.losses import (
     TverskyLoss3D,
     VolumeLoss,
 )
-from medseg.models.necks import UNetNeck
-from medseg.models.segmentors import VolumeSegmentor
+from medseg.models.necks import PictureUNetNeck, UNetNeck
+from medseg.models.segmentors import SliceWindowSegmentor, VolumeSegmentor
 from medseg.models.targets import LabelScheme
 
 __all__ = [
@@ -27,7 +27,9 @@ __all__ = [
     "FocalLoss3D",
     "LIDCFCNHead",
     "LabelScheme",
+    "PictureUNetNeck",
     "PseudoHead",
+    "SliceWindowSegmentor",
     "SumLoss3D",
     "TverskyLoss3D",
     "UNet3D",

@@ -2,6 +2,7 @@
 
 from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from vdt3d.cli.config import add_config_arguments, load_config
@@ -31,7 +32,7 @@ def draw_inputs(config, split: str, number: int, out: Path) -> list[Path]:
 
     from vdt3d.engine.data import build_dataloader
     from vdt3d.registry import MODELS
-    from vdt3d.visualization import PALETTE, input_sheet, save
+    from vdt3d.visualization import PALETTE, input_sheet, save, window_page
 
     init_default_scope("vdt3d")
     # A sample depends on (seed, epoch, index) alone, so these are the very ones that training sees.
@@ -50,12 +51,19 @@ def draw_inputs(config, split: str, number: int, out: Path) -> list[Path]:
         if inputs.ndim == 4:  # a network of pictures
             inputs = inputs.unsqueeze(1)
         labels = [sample.gt_labels.cpu() if "gt_labels" in sample else None for sample in samples]
-        legend = classes[1:] if any(painted is not None for painted in labels) else ()
+        named = classes[1:] if any(painted is not None for painted in labels) else ()
+        options = {"labels": labels}
+        if window := getattr(loader.dataset.dataset, "window", None):
+            draw = partial(window_page, answered=window.answered)
+            regions = metainfo.get("regions") or {name: label for label, name in enumerate(named, start=1)}
+            named, options["regions"] = tuple(regions), regions
+        else:
+            draw, options["classes"] = input_sheet, named
         # Ours are told apart by everybody but are few; the data set has one for each class.
-        palette = PALETTE if len(legend) <= len(PALETTE) else metainfo["palette"][1:]
+        palette = PALETTE if len(named) <= len(PALETTE) else metainfo["palette"][1:]
         sheets.append(out / f"{split}_{index + 1:02d}.png")
-        texts = [_caption(sample, classes) for sample in samples]
-        save(input_sheet(inputs.cpu(), texts, labels=labels, classes=legend, palette=palette), sheets[-1])
+        page = draw(inputs.cpu(), [_caption(sample, classes) for sample in samples], palette=palette, **options)
+        save(page, sheets[-1])
     return sheets
 
 

@@ -10,7 +10,10 @@ from vdt3d.cli.config import quiet_imports
 
 
 def add_arguments(parser: ArgumentParser) -> None:
-    parser.add_argument("name", help="btcv (or bcv), lits, acdc, lidc, msd, nnunet, or folder: any in their layouts")
+    parser.add_argument(
+        "name",
+        help="btcv (or bcv), lits, acdc, lidc, gi_tract, msd, nnunet, or folder: any in the layouts of the last two",
+    )
     parser.add_argument("src", type=Path, help="archive, folder of archives, or folder")
     parser.add_argument("dst", type=Path, help="folder to make: the data_root of the configs")
     parser.add_argument(

@@ -1,6 +1,9 @@
 """Train, validation and test parts that keep a patient in one part, and give every part its share of every class."""
 
+import warnings
 import zlib
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -48,6 +51,79 @@ def deal_parts(patients: pd.Series, targets: pd.Series, fold: int = 0) -> pd.Ser
     """
     turn = (deal(patients, targets, FOLDS) - fold) % FOLDS
     return turn.map({0: "test", 1: "val"}).fillna("train")
+
+
+def stratified_group_folds(
+    table: pd.DataFrame, folds: int, *, by_day: float = 0.0, seed: int = 0
+) -> list[dict[str, list[str]]]:
+    """Deal scans out to ``folds`` hands, each of which is held out once; all scans of a group stay together, and every
+    hand gets its share of slices and of empty slices (scikit-learn's ``StratifiedGroupKFold``).
+
+    Args:
+        table: a row for each slice, with the columns ``name`` (of its scan), ``group`` (whose scan it is) and
+            ``empty`` (whether nothing is labelled in it).
+        folds: how many hands, two or more.
+        by_day: share of the groups of several scans, chosen by a checksum of their names, whose scans may come into
+            different hands: their other days are known in training, as the other cases are not.
+        seed: another seed, another deal.
+
+    Returns:
+        Of each fold the names of its scans, in the order of the table, as "train" and "val", and as "by_day" the
+        groups whose scans were dealt out one by one.
+
+    Raises:
+        ValueError: fewer groups than folds, or a share that is none.
+    """
+    from sklearn.model_selection import StratifiedGroupKFold  # slow to import
+
+    if not 0 <= by_day <= 1:
+        raise ValueError(f"by_day={by_day} is a share of the groups, from 0 to 1")
+    scans = table.groupby("group")["name"].nunique()
+    several = sorted(scans.index[scans > 1], key=lambda group: (zlib.crc32(str(group).encode()), group))
+    torn = sorted(several[: round(by_day * len(several))])
+    units = table.name.where(table.group.isin(torn), table.group)
+    if not 2 <= folds <= units.nunique():
+        raise ValueError(f"folds={folds}: it takes two or more, and no more than there are groups, {units.nunique()}")
+    dealer = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # fewer empty slices than folds cannot be shared out better
+        hands = [set(table.name.iloc[rows]) for _, rows in dealer.split(table, table["empty"], units)]
+    names = list(dict.fromkeys(table.name))
+    return [
+        {
+            "train": [name for name in names if name not in held_out],
+            "val": [name for name in names if name in held_out],
+            "by_day": torn,
+        }
+        for held_out in hands
+    ]
+
+
+def check_leaks(folds: Sequence[Mapping[str, Any]], groups: Mapping[str, str], allowed: Collection[str] = ()) -> None:
+    """Raise ValueError where, in one fold, a scan is in two parts, or a group that is not ``allowed`` to be.
+
+    Args:
+        folds: of each, the names of the scans in the parts "train", "val" and "test"; other keys are notes.
+        groups: the group of every scan, by its name.
+        allowed: groups whose scans may be in different parts, on purpose.
+
+    Raises:
+        ValueError: also a name that is no scan's.
+    """
+    for number, fold in enumerate(folds):
+        part_of: dict[tuple[str, str], str] = {}
+        for part in SPLITS["all"]:
+            for name in fold.get(part, ()):
+                if name not in groups:
+                    raise ValueError(f"fold {number}: '{name}' in '{part}' is no scan of the data set")
+                together = [("scan", name)] if groups[name] in allowed else [("scan", name), ("group", groups[name])]
+                for unit in together:
+                    if part_of.setdefault(unit, part) != part:
+                        kind, text = unit
+                        raise ValueError(
+                            f"fold {number}: the {kind} '{text}' is in '{part_of[unit]}' and in '{part}'; it belongs "
+                            "to one of them"
+                        )
 
 
 def in_split(parts: pd.Series, split: str, source: object) -> pd.Series:

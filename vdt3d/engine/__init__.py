@@ -1,6 +1,7 @@
 """The engine: runner, loops, loaders, hooks; it knows the whole and nothing knows it but the command line."""
 
 from vdt3d.engine.amp import AmpOptimWrapper
+from vdt3d.engine.case_table_hook import CaseTableHook
 from vdt3d.engine.checkpoint_hook import CheckpointHook, Preempted, PreemptionHook, ScoresHook
 from vdt3d.engine.data import BalancedSampler, DefaultSampler, KeyedDataset
 from vdt3d.engine.distributed import distributed_left_after
@@ -12,6 +13,7 @@ from vdt3d.engine.runner import Runner
 __all__ = [
     "AmpOptimWrapper",
     "BalancedSampler",
+    "CaseTableHook",
     "CheckpointHook",
     "DefaultSampler",
     "EpochBasedTrainLoop",

@@ -6,17 +6,26 @@ from vdt3d.io.checks import ScanError
 from vdt3d.io.dicom import list_series
 from vdt3d.io.nifti import write_nifti
 from vdt3d.io.read import read_label_map, read_volume
+from vdt3d.io.rle import RunLengths, mask_rows, read_masks, write_masks
+from vdt3d.io.slices import SliceStack, find_slices, open_slices
 
 __all__ = [
     "LazyArray",
+    "RunLengths",
     "ScanError",
+    "SliceStack",
     "extract",
+    "find_slices",
     "list_cases",
     "list_series",
+    "mask_rows",
+    "open_slices",
     "read_case",
     "read_label_map",
+    "read_masks",
     "read_record",
     "read_volume",
     "write_case",
+    "write_masks",
     "write_nifti",
 ]

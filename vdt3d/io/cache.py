@@ -50,17 +50,19 @@ class LazyArray:
         return len(self.shape)
 
     def __getitem__(self, index: slice | tuple[slice, ...]) -> np.ndarray:
-        """Read slices of step 1.
+        """Read slices that go forward.
 
         Raises:
             IndexError: any other index, for which the whole array would have to be read.
             ScanError: the file is damaged.
         """
         slices = index if isinstance(index, tuple) else (index,)
-        if not all(isinstance(part, slice) and part.step in (None, 1) for part in slices):
-            raise IndexError(f"{self.path} is read in slices of step 1, not {index}; numpy.asarray reads all of it")
+        if not all(isinstance(part, slice) and (part.step is None or part.step > 0) for part in slices):
+            raise IndexError(f"{self.path} is read in forward slices, not {index}; numpy.asarray reads all of it")
         try:
-            return self._file[slices]
+            # A block holds several neighbours, so what lies between them is read and left out.
+            found = self._file[tuple(slice(part.start, part.stop) for part in slices)]
+            return found[tuple(slice(None, None, part.step) for part in slices)]
         except RuntimeError as error:
             raise self._damaged(error) from error
 
@@ -101,7 +103,7 @@ def write_case(folder: Path, name: str, sample: Sample, *, extra: dict[str, Any]
         "spacing": list(sample.image.spacing),
         "affine": sample.image.affine.tolist(),
         "group": sample.group,
-        "statistics": _statistics(image),
+        "statistics": case_statistics(image),
         "voxels": None,
         "extra": extra,
     }
@@ -193,8 +195,9 @@ def _fits_int16(image: np.ndarray) -> bool:
     )
 
 
-def _statistics(image: np.ndarray) -> dict[str, list[float]]:
-    """Of each channel; the variance is that within the slices plus that of their means, which needs no float64 copy."""
+def case_statistics(image: np.ndarray) -> dict[str, list[float]]:
+    """For ``Sample.statistics``: numbers of each channel of an image (C, D, H, W), by name."""
+    # The variance is that within the slices plus that of their means, which needs no float64 copy.
     means = image.mean(axis=(2, 3), dtype=np.float64)
     variances = np.array([[plane.var(dtype=np.float64) for plane in channel] for channel in image])
     low, high = np.array([np.percentile(channel, [0.5, 99.5]) for channel in image]).T

@@ -19,6 +19,8 @@ def read_picture(path: Path, spacing: tuple[float, float, float] = (1.0, 1.0, 1.
     """
     try:
         with Image.open(path) as picture:
+            picture.verify()  # PNG's checksums, which reading alone does not look at
+        with Image.open(path) as picture:
             mode, array = picture.mode, np.asarray(picture)
     except (OSError, SyntaxError, Image.DecompressionBombError) as error:
         raise ScanError(path, f"cannot be read as a picture ({error})", AGAIN) from error

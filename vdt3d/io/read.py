@@ -16,11 +16,12 @@ from vdt3d.io.checks import (
     finite,
     labels,
 )
-from vdt3d.io.dicom import is_dicom, read_series
+from vdt3d.io.dicom import is_dicom, list_series, read_series
 from vdt3d.io.nifti import read_nifti
 from vdt3d.io.pictures import read_picture
 from vdt3d.io.shear import upright
 from vdt3d.io.sitk import read_sitk
+from vdt3d.io.slices import pictures, read_slices
 from vdt3d.structures import LabelMap, Volume
 
 
@@ -40,6 +41,7 @@ FORMATS = (
     Format((".png", ".jpg", ".jpeg"), read_picture, ("spacing",)),
 )
 DICOM_FOLDER = Format((), read_series, ("series",))
+SLICE_FOLDER = Format((), read_slices, ("spacing",))
 
 
 def read_volume(
@@ -55,7 +57,8 @@ def read_volume(
     """Read an image as float32, on its own grid, in its own orientation.
 
     Args:
-        path: .nii, .nii.gz, .nrrd, .nhdr, .mha, .mhd, .npy, .npz, .png, .jpg, or a folder with a DICOM series.
+        path: .nii, .nii.gz, .nrrd, .nhdr, .mha, .mhd, .npy, .npz, .png, .jpg, or a folder with a DICOM series or with
+            pictures, one for each slice (``vdt3d.io.open_slices`` says how they are named).
         channels: declares how many channels or frames a further axis holds; undeclared, it is an error.
         shear: what happens where the axes are not at right angles.
         nan: what happens to NaN and infinite voxels.
@@ -108,7 +111,7 @@ def _load(path: Path, channels: int | None, **options) -> tuple[np.ndarray, np.n
 
 def _format(path: Path) -> Format:
     if path.is_dir():
-        return DICOM_FOLDER
+        return SLICE_FOLDER if pictures(path) and not list_series(path) else DICOM_FOLDER
     if not path.is_file():
         raise ScanError(path, "does not exist", "check the path")
     check_content(path)

@@ -1,7 +1,20 @@
 """Everybody's vocabulary: volumes, label maps, samples. Arrays are (C, D, H, W), spacing is (z, y, x) in mm."""
 
+from vdt3d.structures.overlap import overlapping_classes, overlapping_regions
 from vdt3d.structures.sample import Sample
 from vdt3d.structures.segmentation import SegmentationSample
+from vdt3d.structures.slice_window import OUTSIDE, SliceWindow
 from vdt3d.structures.volume import IGNORED, LabelMap, Volume, affine_from_spacing
 
-__all__ = ["IGNORED", "LabelMap", "Sample", "SegmentationSample", "Volume", "affine_from_spacing"]
+__all__ = [
+    "IGNORED",
+    "OUTSIDE",
+    "LabelMap",
+    "Sample",
+    "SegmentationSample",
+    "SliceWindow",
+    "Volume",
+    "affine_from_spacing",
+    "overlapping_classes",
+    "overlapping_regions",
+]

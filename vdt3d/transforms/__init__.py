@@ -32,6 +32,7 @@ from vdt3d.transforms.resampling import RandomResize3D, ResampleSpacing3D, Resam
 from vdt3d.transforms.sampling import RandomPatch3D, RandomZCrop
 from vdt3d.transforms.spatial import RandomFlip3D, RandomFlipOneAxis3D, RandomRotate90, Reorient3D
 from vdt3d.transforms.vdt import GREY_MEAN, GREY_STD, ColoursToSlices, RandomChannelShuffle, colours_to_slices
+from vdt3d.transforms.windows import CutWindow
 
 __all__ = [
     "GREY_MEAN",
@@ -42,6 +43,7 @@ __all__ = [
     "CropBody3D",
     "CropForeground3D",
     "Cut",
+    "CutWindow",
     "FingerprintNormalize",
     "IntensityTransform",
     "Normalize3D",

@@ -26,6 +26,7 @@ class RandomSpatial3D(SpatialTransform):
 
     Args:
         rotate: the largest angle in degrees about the axes (D, H, W), or one number for all three.
+        in_slices: turn about D alone, and zoom and bend within H and W: for windows of a few slices.
         scale: the least and the greatest zoom, uniform on a logarithmic scale; above 1 things grow.
         elastic: how far control points move at most, along each axis, in voxels of the finest axis; the largest
             distance is drawn uniformly from 0 to this, then each point's move. Cubic B-splines (Rueckert et al. 1999)
@@ -45,6 +46,7 @@ class RandomSpatial3D(SpatialTransform):
         self,
         *,
         rotate: float | Sequence[float] = 15,
+        in_slices: bool = False,
         scale: tuple[float, float] = (0.8, 1.25),
         elastic: float = 0,
         elastic_step: float = 16,
@@ -55,6 +57,7 @@ class RandomSpatial3D(SpatialTransform):
         pad_value: float | Literal["min"] = "min",
     ):
         self.rotate = np.broadcast_to(np.float64(rotate), 3).tolist()
+        self.in_slices = in_slices
         self.scale = positive_range(scale, "scale")
         self.elastic, self.elastic_step = elastic, elastic_step
         if not 0 <= elastic <= 0.4 * elastic_step:
@@ -67,7 +70,7 @@ class RandomSpatial3D(SpatialTransform):
         self.size, self.pad_value = None if size is None else triple(size), pad_value
 
     def draw(self, sample: Sample, rng: np.random.Generator) -> dict[str, Any]:
-        coarse = coarse_axes(sample.image.spacing)
+        coarse = {0} if self.in_slices else coarse_axes(sample.image.spacing)
         largest = [0 if coarse - {axis} else angle for axis, angle in enumerate(self.rotate)]
         angles = rng.uniform(-1, 1, size=3) * largest * (rng.random() < self.rotate_prob)
         zoom = np.exp(rng.uniform(*np.log(self.scale)) * (rng.random() < self.scale_prob))
@@ -95,7 +98,8 @@ class RandomSpatial3D(SpatialTransform):
         corner, size = self._box(volume)
         spacing = np.array(volume.spacing)
         turn = Rotation.from_euler("XYZ", angles, degrees=True).as_matrix()  # of (z, y, x), in mm
-        step = turn * spacing / spacing[:, None] / zoom  # column k: the voxels to go for a voxel along axis k
+        moving = np.array([not self.in_slices, True, True])
+        step = turn * spacing / spacing[:, None] / np.where(moving, zoom, 1)  # column k: voxels to go for one along k
         middle = (size - 1) / 2
         # grid_sample counts from -1 to 1 between the outer faces of the outer voxels, and names x first.
         unit = 2 / np.array(volume.shape)
@@ -108,7 +112,7 @@ class RandomSpatial3D(SpatialTransform):
         places_DHW3 = (along_D[:, None] + (along_H + start_3))[:, :, None] + along_W
         if bend:
             finest = spacing.min()
-            reach = bend * finest / spacing * unit
+            reach = moving * bend * finest / spacing * unit
             places_DHW3 += self._bent(size, self.elastic_step * finest / spacing, reach[::-1], seed)
         return places_DHW3[None]
 

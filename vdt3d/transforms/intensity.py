@@ -87,15 +87,14 @@ class ZScore(IntensityTransform):
         self.floor = floor
 
     def draw(self, sample: Sample, rng: np.random.Generator) -> dict[str, Any]:
-        return _known(sample, mean="mean", std="std")
+        if known := _known(sample, mean="mean", std="std"):
+            return known
+        array = _values(sample.image)
+        return {"mean": tuple(array.mean(axis=(1, 2, 3)).tolist()), "std": tuple(array.std(axis=(1, 2, 3)).tolist())}
 
-    def apply(
-        self, volume: Volume, mean: tuple[float, ...] | None = None, std: tuple[float, ...] | None = None
-    ) -> Volume:
-        array = _values(volume)
-        if mean is None or std is None:
-            mean, std = (moment(axis=(1, 2, 3)) for moment in (array.mean, array.std))
-        return volume.replace(array=(array - per_channel(mean)) / np.maximum(per_channel(std), np.float32(self.floor)))
+    def apply(self, volume: Volume, mean: tuple[float, ...], std: tuple[float, ...]) -> Volume:
+        spread = np.maximum(per_channel(std), np.float32(self.floor))
+        return volume.replace(array=(_values(volume) - per_channel(mean)) / spread)
 
 
 @TRANSFORMS.register_module()
@@ -115,16 +114,15 @@ class Percentile3D(IntensityTransform):
         self.percents = (low, high)
 
     def draw(self, sample: Sample, rng: np.random.Generator) -> dict[str, Any]:
-        if self.percents != (0.5, 99.5):
-            return {}
-        return _known(sample, low="percentile_00_5", high="percentile_99_5")
+        known = _known(sample, low="percentile_00_5", high="percentile_99_5")
+        if known and self.percents == (0.5, 99.5):
+            return known
+        array = _values(sample.image)
+        low, high = np.percentile(array.reshape(len(array), -1), self.percents, axis=1)
+        return {"low": tuple(low.tolist()), "high": tuple(high.tolist())}
 
-    def apply(
-        self, volume: Volume, low: tuple[float, ...] | None = None, high: tuple[float, ...] | None = None
-    ) -> Volume:
+    def apply(self, volume: Volume, low: tuple[float, ...], high: tuple[float, ...]) -> Volume:
         array = _values(volume)
-        if low is None or high is None:
-            low, high = np.percentile(array.reshape(len(array), -1), self.percents, axis=1)
         span_C111 = np.maximum(per_channel(high) - per_channel(low), np.finfo(np.float32).tiny)
         with np.errstate(over="ignore"):  # where the two are equal
             return volume.replace(array=((array - per_channel(low)) / span_C111).clip(0, 1))
@@ -153,7 +151,8 @@ class FingerprintNormalize(ZScore):
                 f"{of_set or 'nothing'}; prepare the data set (tools/dataset/prepare.py) and say so: "
                 "dataset=dict(prepared='prepared')"
             )
-        return of_set | super().draw(sample, rng)
+        own = np.isnan(of_set["set_mean"]).any()
+        return of_set | (super().draw(sample, rng) if own else {})
 
     def apply(
         self,

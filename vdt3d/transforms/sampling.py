@@ -26,7 +26,8 @@ class RandomPatch3D(Cut):
     for in the label map, which must then be read as a whole.
 
     Args:
-        size: voxels along (D, H, W), or one number for all three.
+        size: voxels along (D, H, W), or one number for all three; None for an axis keeps all of it, as the slices of a
+            window.
         foreground: chance to ask for a label.
         pad_value: of the image where the patch reaches out of the volume, in the image's units at this point of the
             pipeline; "min" is the least value of each channel in the patch. The label there is 0.
@@ -36,18 +37,22 @@ class RandomPatch3D(Cut):
     """
 
     def __init__(
-        self, size: int | Sequence[int], *, foreground: float = 0.33, pad_value: float | Literal["min"] = "min"
+        self, size: int | Sequence[int | None], *, foreground: float = 0.33, pad_value: float | Literal["min"] = "min"
     ):
-        self.size, self.foreground, self.pad_value = triple(size), probability(foreground), pad_value
+        self.size = (size,) * 3 if isinstance(size, int) else tuple(size)
+        triple([1 if side is None else side for side in self.size])  # refuses what is no size
+        self.foreground, self.pad_value = probability(foreground), pad_value
 
     def draw(self, sample: Sample, rng: np.random.Generator) -> dict[str, Any]:
-        room = np.subtract(sample.image.shape, self.size)
+        shape = sample.image.shape
+        size = [have if side is None else side for have, side in zip(shape, self.size, strict=True)]
+        room = np.subtract(shape, size)
         low, high = np.minimum(room, 0), np.maximum(room, 0)
         voxel = self._labelled_voxel(sample, rng) if rng.random() < self.foreground else None
         if voxel is not None:
-            low, high = np.maximum(low, voxel - self.size + 1), np.minimum(high, voxel)
+            low, high = np.maximum(low, voxel - size + 1), np.minimum(high, voxel)
         corner = rng.integers(low, high, endpoint=True)
-        return {"corner": tuple(corner.tolist()), "size": self.size, "before": sample.image.shape}
+        return {"corner": tuple(corner.tolist()), "size": tuple(size), "before": shape}
 
     def _labelled_voxel(self, sample: Sample, rng: np.random.Generator) -> np.ndarray | None:
         """(3,) the place of a voxel, or None where nothing is labelled."""

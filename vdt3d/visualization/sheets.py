@@ -40,7 +40,7 @@ def volume_sheet(
     volume = _towards_viewer(volume)
     labels, heat = (None if layer is None else _towards_viewer(layer).array[0] for layer in (label_map, heat))
     rows = slice_rows(volume.array, volume.spacing, labels=labels, heat=heat, palette=palette, **options)
-    return draw(rows, title=title, legend=_legend(classes, palette))
+    return draw(rows, title=title, legend=legend_of(classes, palette))
 
 
 def input_sheet(
@@ -70,7 +70,7 @@ def input_sheet(
         photograph = painted is None and tuple(array.shape[:2]) == (1, 3)
         options = dict(labels=painted, palette=palette, colours=photograph)
         rows += slice_rows(np.asarray(array), slices=slices, text=text, **options)
-    return draw(rows, title=title, legend=_legend(classes, palette))
+    return draw(rows, title=title, legend=legend_of(classes, palette))
 
 
 def slice_rows(
@@ -139,13 +139,13 @@ def paint(
     """
     picture = np.repeat(grey[..., None], 3, axis=-1)
     if heat is not None:
-        picture = _blend(picture, colormaps["inferno"](heat)[..., :3], 0.6 * heat)
+        picture = blend(picture, colormaps["inferno"](heat)[..., :3], 0.6 * heat)
     if labels is not None:
         cross = generate_binary_structure(2, 1)
         edge = maximum_filter(labels, footprint=cross) != minimum_filter(labels, footprint=cross)
-        colours = np.array([_rgb(colour) for colour in palette])[(labels.astype(int) - 1) % len(palette)]
+        colours = np.array([rgb(colour) for colour in palette])[(labels.astype(int) - 1) % len(palette)]
         colours[labels == IGNORED] = 1
-        picture = _blend(picture, colours, (labels > 0) * np.where(edge, 1.0, 0.25))
+        picture = blend(picture, colours, (labels > 0) * np.where(edge, 1.0, 0.25))
     return picture
 
 
@@ -157,11 +157,13 @@ def to_grey(array: np.ndarray, window: tuple[float, float] | None = None) -> np.
     return ((array.astype(float) - low) / max(high - low, np.finfo(float).tiny)).clip(0, 1)
 
 
-def _legend(classes: Sequence[str], palette: Sequence[Colour]) -> dict[str, tuple[float, float, float]]:
-    return {name: _rgb(palette[index % len(palette)]) for index, name in enumerate(classes)}
+def legend_of(classes: Sequence[str], palette: Sequence[Colour]) -> dict[str, tuple[float, float, float]]:
+    """The colour of each name, the first ones again where they run out."""
+    return {name: rgb(palette[index % len(palette)]) for index, name in enumerate(classes)}
 
 
-def _rgb(colour: Colour) -> tuple[float, float, float]:
+def rgb(colour: Colour) -> tuple[float, float, float]:
+    """A colour as red, green and blue in 0..1."""
     return to_rgb(colour) if isinstance(colour, str) else tuple(part / 255 for part in colour)
 
 
@@ -189,7 +191,8 @@ def _cut(array: np.ndarray, plane: str, index: int) -> np.ndarray:
     return picture if plane == "axial" else picture[::-1]  # D grows towards the head, which is drawn on top
 
 
-def _blend(below: np.ndarray, above: np.ndarray, alpha: np.ndarray) -> np.ndarray:
+def blend(below: np.ndarray, above: np.ndarray | Sequence[float], alpha: np.ndarray) -> np.ndarray:
+    """Colours (H, W, 3) with others over them, as opaque as ``alpha`` (H, W) in 0..1 says."""
     return below + alpha[..., None] * (above - below)
 
 

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from medseg.datasets.layouts import Case
-from medseg.datasets.prepare.check import Rules, read_checked
+from medseg.datasets.prepare.check import Read, Rules, read_checked, read_files
 from vdt3d.io import ScanError, read_record, write_case, write_nifti
 from vdt3d.structures import IGNORED, LabelMap, Sample
 from vdt3d.transforms import CropBody3D, Reorient3D, ResampleSpacing3D
@@ -29,6 +29,7 @@ class Job(NamedTuple):
         images, label: where its files go; () and None where they stay.
         cache: folder of the cache; None where the case only is checked.
         spacing: (z, y, x) in mm to sample it with; None keeps its own.
+        read: how image and label map come out of its files.
     """
 
     case: Case
@@ -38,6 +39,7 @@ class Job(NamedTuple):
     label: Path | None = None
     cache: Path | None = None
     spacing: tuple[float, float, float] | None = None
+    read: Read = read_files
 
 
 class Outcome(NamedTuple):
@@ -63,7 +65,7 @@ def prepare_case(job: Job) -> Outcome:
     if record is not None and record["extra"]["settings"] == _settings(job):
         return Outcome(name, record=record)
     try:
-        sample, moved = read_checked(job.case, job.rules, labelled=job.labelled)
+        sample, moved = read_checked(job.case, job.rules, labelled=job.labelled, read=job.read)
     except ScanError as error:
         _remove(job)
         file, finding, remedy = (str(part) for part in error.args)
@@ -94,7 +96,7 @@ def scan_spacing(job: Job) -> tuple[float, float, float] | None:
     if record is not None:
         return tuple(record["extra"]["scan"]["spacing"])
     try:
-        sample, _ = read_checked(job.case._replace(label=None), job.rules, labelled=False)
+        sample, _ = read_checked(job.case._replace(label=None), job.rules, labelled=False, read=job.read)
     except ScanError:
         return None
     return Reorient3D()(sample).image.spacing
@@ -148,8 +150,10 @@ def _settings(job: Job) -> dict[str, Any]:
 
 
 def _stamps(case: Case) -> list[list[int | str]]:
-    """Names, sizes and times of the files of a case: other ones are other files."""
-    return [[path.name, *_stamp(path)] for path in filter(None, (*case.images, case.label))]
+    """Names, sizes and times of the files of a case, in its folders too: other ones are other files."""
+    paths = filter(None, (*case.images, case.label))
+    files = (file for path in paths for file in (sorted(path.iterdir()) if path.is_dir() else [path]))
+    return [[file.name, *_stamp(file)] for file in files]
 
 
 def _stamp(path: Path) -> tuple[int, int]:
@@ -168,7 +172,18 @@ def _place_files(job: Job, moved: LabelMap | None) -> None:
 
 
 def place(source: Path, target: Path) -> None:
-    """Make ``target`` the same file as ``source``: a further name of it where the file system allows, else a copy."""
+    """Make ``target`` the same file as ``source``: a further name of it where the file system allows, else a copy.
+
+    Of a folder, each of its files, and no others.
+    """
+    if source.is_dir():
+        files = {file.name: file for file in source.iterdir()}
+        for former in target.iterdir() if target.exists() else ():
+            if former.name not in files:
+                former.unlink()
+        for name, file in files.items():
+            place(file, target / name)
+        return
     if target.exists() and _stamp(target) == _stamp(source):
         return
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -182,7 +197,10 @@ def place(source: Path, target: Path) -> None:
 def _remove(job: Job) -> None:
     """Leave nothing that an earlier run made of a case that is no longer to be trusted."""
     for path in filter(None, (*job.images, job.label, job.cache and job.cache / f"{job.case.name}.json")):
-        path.unlink(missing_ok=True)
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
 
 
 def _remove_leftovers(job: Job) -> None:

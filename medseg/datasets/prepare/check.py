@@ -1,5 +1,6 @@
 """What every case is checked for before it is trusted; arrays are (C, D, H, W)."""
 
+from collections.abc import Callable
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -8,7 +9,7 @@ import pandas as pd
 from medseg.datasets.base import check_same_grid, read_image
 from medseg.datasets.layouts import Case
 from vdt3d.io import ScanError, read_label_map
-from vdt3d.structures import IGNORED, Sample, Volume
+from vdt3d.structures import IGNORED, LabelMap, Sample, Volume
 
 
 class Rules(NamedTuple):
@@ -28,7 +29,17 @@ class Rules(NamedTuple):
     label_geometry: Literal["error", "image"] = "error"
 
 
-def read_checked(case: Case, rules: Rules, *, labelled: bool) -> tuple[Sample, bool]:
+# Image and, where the case has one, label map.
+Read = Callable[[Case, Rules], tuple[Volume, LabelMap | None]]
+
+
+def read_files(case: Case, rules: Rules) -> tuple[Volume, LabelMap | None]:
+    """Of a case whose image and label map are files of their own."""
+    image = read_image(case.images, len(rules.channels), **rules.image_reader)
+    return image, None if case.label is None else read_label_map(case.label, **rules.label_reader)
+
+
+def read_checked(case: Case, rules: Rules, *, labelled: bool, read: Read = read_files) -> tuple[Sample, bool]:
     """Read image and, where the case has one, label map; and whether the label map had to be moved to its image.
 
     Raises:
@@ -38,13 +49,12 @@ def read_checked(case: Case, rules: Rules, *, labelled: bool) -> tuple[Sample, b
     if labelled and case.label is None:
         raise ScanError(case.images[0], "is there to learn from, but has no label map", "add it, or take the case out")
     for path in filter(None, (*case.images, case.label)):
-        if not path.is_file():
+        if not path.exists():
             raise ScanError(path, f"is missing, a file of case '{case.name}'", "put it there, or take the case out")
-    image = read_image(case.images, len(rules.channels), **rules.image_reader)
+    image, label_map = read(case, rules)
     _check_content(case, image, rules)
-    if case.label is None:
+    if label_map is None:
         return Sample(image, name=case.name), False
-    label_map = read_label_map(case.label, **rules.label_reader)
     moved = label_map.shape == image.shape and not image.same_grid(label_map)
     if moved:
         if rules.label_geometry == "error":

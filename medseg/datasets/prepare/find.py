@@ -4,7 +4,7 @@ import shutil
 from pathlib import Path
 from types import ModuleType
 
-from medseg.datasets.prepare import acdc, btcv, lidc, lits, released
+from medseg.datasets.prepare import acdc, btcv, gi_tract, lidc, lits, released
 from medseg.datasets.prepare.source import Source
 from vdt3d.io import ScanError, extract
 
@@ -15,11 +15,13 @@ SOURCES: dict[str, ModuleType] = {
     "lits": lits,
     "acdc": acdc,
     "lidc": lidc,
+    "gi_tract": gi_tract,
     "msd": released,
     "nnunet": released,
     "folder": released,
 }
-IN_PLACE = ("lidc", "msd", "nnunet", "folder")  # what is read as it was released can be prepared where it is
+# What is read as it was released can be prepared where it is.
+IN_PLACE = ("lidc", "gi_tract", "msd", "nnunet", "folder")
 ARCHIVES = (".zip", ".tar", ".tgz", ".tar.gz", ".tar.bz2", ".tar.xz")
 
 

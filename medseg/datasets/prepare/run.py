@@ -136,7 +136,7 @@ def _jobs(source: Source, dst: Path, in_place: bool, cached: bool, rules: Rules)
         for case in cases:
             images, label = ((), None) if in_place else _targets(source, dst, case, part)
             cache = dst / "prepared" / "cases" if cached and part == "Tr" else None
-            jobs.append(Job(case, rules, part == "Tr", images, label, cache))
+            jobs.append(Job(case, rules, part == "Tr", images, label, cache, read=source.read))
     return jobs
 
 
@@ -144,8 +144,8 @@ def _targets(source: Source, dst: Path, case: Case, part: str) -> tuple[tuple[Pa
     """Where the files of a case go."""
     if source.root is not None:
         images = tuple(dst / path.relative_to(source.root) for path in case.images)
-        # A crop holds its label itself.
-        label = case.label if case.label not in case.images else None
+        # A crop holds its label itself, and a table those of all cases.
+        label = case.label if case.label not in (*case.images, *source.tables) else None
         return images, label and dst / label.relative_to(source.root)
     (image,), label = case.images, case.label
     suffix = {path: path.name[path.name.index(".") :] for path in filter(None, (image, label))}

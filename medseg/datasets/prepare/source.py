@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from medseg.datasets.layouts import Case, Layout
+from medseg.datasets.prepare.check import Read, read_files
 from vdt3d.io import ScanError
 
 
@@ -19,6 +20,7 @@ class Source(NamedTuple):
         image_reader, label_reader: options of ``read_volume`` and ``read_label_map`` that its format needs.
         tables: further files that belong to it, in ``root``.
         cached: whether its cases are worth a cache; small crops are not.
+        read: how image and label map come out of the files of a case.
     """
 
     layout: Layout
@@ -28,6 +30,7 @@ class Source(NamedTuple):
     label_reader: dict[str, Any] = {}
     tables: tuple[Path, ...] = ()
     cached: bool = True
+    read: Read = read_files
 
 
 def converted(

@@ -2,16 +2,17 @@
 
 from collections.abc import Sequence
 
-from mmseg.models.segmentors import BaseSegmentor
 from torch import Tensor, nn
 
 from medseg.models.layers import to_size
-from vdt3d.registry import MODELS, TASK_UTILS
+from medseg.models.segmentors.scan_segmentor import ScanSegmentor
+from medseg.models.targets import LabelScheme
+from vdt3d.registry import MODELS
 from vdt3d.structures import SegmentationSample
 
 
 @MODELS.register_module()
-class VolumeSegmentor(BaseSegmentor):
+class VolumeSegmentor(ScanSegmentor):
     """Backbone, neck and head over volumes (N, C, D, H, W).
 
     Each part is built from what the one before it announces (``feature_info``). Mode 'tensor' gives the scores
@@ -23,12 +24,13 @@ class VolumeSegmentor(BaseSegmentor):
         decode_head: what gives scores and losses, for instance ``dict(type='FCNHead3D', num_classes=14)``.
         neck: what joins the features, for instance ``dict(type='UNetNeck')``.
         data_preprocessor: what batches and normalises the volumes; ``VolumeDataPreprocessor`` unless it names a type.
-        test_cfg: ``dict(inferer=...)``: what leads the network over a scan, for instance
-            ``dict(type='SlidingWindow', window=(96, 96, 96))``.
+        test_cfg: ``inferer``: what leads the network over a scan, for instance
+            ``dict(type='SlidingWindow', window=(96, 96, 96))``; ``thresholds``: where the head has regions, the
+            probability above which a voxel belongs to one, a number or a dict by their names (default: 0.5).
         init_cfg: how to initialise the whole segmentor.
 
     Raises:
-        ValueError: ``test_cfg`` holds anything else.
+        ValueError: ``test_cfg`` holds anything else, or thresholds that do not fit the regions.
     """
 
     def __init__(
@@ -41,15 +43,16 @@ class VolumeSegmentor(BaseSegmentor):
         test_cfg: dict | None = None,
         init_cfg: dict | list[dict] | None = None,
     ):
-        if not isinstance(data_preprocessor, nn.Module):
-            data_preprocessor = MODELS.build({"type": "VolumeDataPreprocessor", **(data_preprocessor or {})})
         super().__init__(data_preprocessor, init_cfg)
-        if set(test_cfg or {}) - {"inferer"}:
-            raise ValueError(f"test_cfg has {sorted(test_cfg)} and may have only 'inferer', such as a SlidingWindow")
         self.backbone = _built(backbone)
         self.neck = None if neck is None else _built(neck, self.backbone)
         self.decode_head = _built(decode_head, self.neck or self.backbone)
-        self.inferer = TASK_UTILS.build(test_cfg["inferer"]) if test_cfg else None
+        self.settle(test_cfg)
+
+    @property
+    def labels(self) -> LabelScheme:
+        """What the labels mean to the network."""
+        return self.decode_head.labels
 
     def extract_feat(self, inputs: Tensor) -> tuple[Tensor, ...]:
         """The features the head reads."""
@@ -60,33 +63,9 @@ class VolumeSegmentor(BaseSegmentor):
         """The scores (N, K, D, H, W) at the size of ``inputs`` (N, C, D, H, W)."""
         return to_size(self.decode_head(self.extract_feat(inputs)), inputs.shape[2:])
 
-    def _forward(self, inputs: Tensor, data_samples: Sequence[SegmentationSample] | None = None) -> Tensor:
-        return self.encode_decode(inputs)
-
     def loss(self, inputs: Tensor, data_samples: Sequence[SegmentationSample]) -> dict[str, Tensor]:
         """The terms of the loss, to be summed."""
         return self.decode_head.loss(self.extract_feat(inputs), data_samples, inputs.shape[2:])
-
-    def predict(
-        self, inputs: Tensor, data_samples: Sequence[SegmentationSample] | None = None
-    ) -> Sequence[SegmentationSample]:
-        """The samples, each with ``pred_labels``.
-
-        Raises:
-            ValueError: there is no inferer, or there are no samples to tell the grid of each scan.
-        """
-        if self.inferer is None:
-            raise ValueError(
-                "the model has no inferer to label whole scans; give test_cfg=dict(inferer=dict(type='SlidingWindow', "
-                "window=(D, H, W))) with the patch size of training"
-            )
-        if data_samples is None:
-            raise ValueError("labels go to the scan's own grid, which data_samples tell; mode='tensor' gives scores")
-        scheme = self.decode_head.labels
-        decide = scheme.paint if scheme.regions else None  # without regions the largest score wins
-        for image, sample in zip(inputs, data_samples, strict=True):
-            sample.pred_labels = self.inferer.segment(self.encode_decode, image, sample, decide=decide)
-        return data_samples
 
 
 def _built(part: dict | nn.Module, before: nn.Module | None = None) -> nn.Module:

@@ -1,12 +1,14 @@
-"""Data made on the spot, so that everything can be tried without a download: fractal pictures and CT phantoms."""
+"""Data made on the spot, so that everything can be tried without a download: fractal pictures, CT and MR phantoms."""
 
 from vdt3d.datasets.synthetic.fractals import FractalPictures, write_fractals
+from vdt3d.datasets.synthetic.gi_slices import write_gi_like
 from vdt3d.datasets.synthetic.phantom_sets import PhantomNodules, write_nodule_volumes, write_nodules, write_organs
 
 __all__ = [
     "FractalPictures",
     "PhantomNodules",
     "write_fractals",
+    "write_gi_like",
     "write_nodule_volumes",
     "write_nodules",
     "write_organs",

@@ -1,0 +1,27 @@
+# The 13 organs of BCV slice by slice: a 2D ResNet-34 U-Net that sees 5 neighbouring slices.
+_base_ = [
+    "../_base_/models/resnet34-unet-windows.py",
+    "../_base_/datasets/btcv.py",
+    "../_base_/schedules/windows_cos_40k.py",
+    "../_base_/default_runtime.py",
+]
+window = dict(slices=5)
+train_pipeline = [
+    dict(type="RandomPatch3D", size=(None, 320, 320), foreground=0.33),
+    _base_.normalize,
+    dict(type="RandomSpatial3D", in_slices=True, rotate_prob=0.3, scale_prob=0.3),
+    dict(type="PackSegmentation"),
+]
+model = dict(num_classes=14, window=window)
+train_dataloader = dict(
+    batch_size=16,
+    dataset=dict(
+        _delete_=True,
+        type="SliceWindows",
+        dataset=dict(**_base_.dataset, split="train"),
+        window=window,
+        pipeline=train_pipeline,
+    ),
+)
+load_from = "torchvision://resnet34"
+default_hooks = dict(checkpoint=dict(interval=4000, save_best="dice"), logger=dict(interval=100))

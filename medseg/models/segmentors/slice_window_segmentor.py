@@ -1,0 +1,223 @@
+"""SliceWindowSegmentor: any 2D segmentation network over windows of neighbouring slices, which become its channels."""
+
+from collections.abc import Mapping, Sequence
+from typing import Literal
+
+import torch
+from mmseg.models.decode_heads.cascade_decode_head import BaseCascadeDecodeHead
+from mmseg.models.decode_heads.decode_head import BaseDecodeHead
+from mmseg.registry import MODELS as MMSEG_MODELS
+from torch import Tensor, nn
+from torch.nn import functional
+
+from medseg.models.segmentors.scan_segmentor import ScanSegmentor
+from medseg.models.targets import LabelScheme
+from vdt3d.models.backbones.feature_info import FeatureInfo
+from vdt3d.models.backbones.picture_encoder import announced, take_channels
+from vdt3d.registry import MODELS
+from vdt3d.structures import SegmentationSample, SliceWindow
+
+AUXILIARY_WEIGHT = 0.4  # of an auxiliary head in the loss, as in mmsegmentation's configs
+
+
+@MODELS.register_module()
+class SliceWindowSegmentor(ScanSegmentor):
+    """The parts of an ``EncoderDecoder`` of mmsegmentation, fed with windows (N, C, n, H, W) of n slices: 2.5D.
+
+    Channels and slices together become the C * n channels of a picture, channel by channel; the scores (N, K, t, H, W)
+    are those of the t slices that the window answers. So the config of an ``EncoderDecoder`` serves with another
+    ``type``: convolutions for colours take the slices instead, heads give as many scores as are asked for, and the
+    channels that a neck or a head does not name (``in_channels``) are those of the features it reads.
+
+    Args:
+        backbone: of mmsegmentation or mmpretrain, or ``dict(type='PictureEncoder', model='torchvision.resnet18')``.
+        decode_head: of mmsegmentation; its scores are judged by ``loss_decode`` below.
+        neck: of mmsegmentation, or ``dict(type='PictureUNetNeck')``.
+        auxiliary_head: one or several heads that are supervised too, each with its ``loss_weight``, 0.4 if not given.
+        num_classes: labels to tell apart, background included.
+        label_map, regions: of ``LabelScheme``; with regions each is told by itself (sigmoid).
+        loss_decode: a loss of ``medseg.models.losses``, or a list of them. By default Dice and cross-entropy over the
+            whole batch (``DiceCELoss3D(batch=True)``): asked of each slice, Dice is 1 wherever a class is absent, which
+            drowns what can be learnt.
+        in_channels: of the volumes.
+        window: arguments of ``SliceWindow``; the data set must be given the same.
+        scale: how each window is scaled by itself: "max" divides by its greatest value, "percentile" moves its
+            percentiles 0.5 and 99.5 to 0 and 1 and clips, "zscore" gives it mean 0 and standard deviation 1. Without,
+            values are as the pipeline made them.
+        first_conv: how kernels for colours spread over the slices when 2D weights are loaded: see
+            ``spread_over_slices``.
+        presence_weight: of a further loss, by which the coarsest feature is asked what a slice holds: of the classes
+            but the background, or of the regions; 0 for none.
+        test_cfg: as ``VolumeSegmentor``'s; a ``SliceWindowInferer`` is told the window.
+        data_preprocessor, init_cfg: as ``VolumeSegmentor``'s.
+
+    Raises:
+        ValueError: a part does not fit; slices of zeros (``edge``) and a preprocessor that moves zero.
+    """
+
+    def __init__(
+        self,
+        backbone: dict,
+        decode_head: dict,
+        neck: dict | None = None,
+        auxiliary_head: dict | Sequence[dict] = (),
+        *,
+        num_classes: int,
+        label_map: Mapping[int, int] | None = None,
+        regions: Mapping[str, Sequence[int]] | None = None,
+        loss_decode: dict | list[dict] | None = None,
+        in_channels: int = 1,
+        window: dict | SliceWindow | None = None,
+        scale: Literal["max", "percentile", "zscore"] | None = None,
+        first_conv: Literal["average", "repeat", "centre"] = "average",
+        presence_weight: float = 0.0,
+        test_cfg: dict | None = None,
+        data_preprocessor: dict | nn.Module | None = None,
+        init_cfg: dict | list[dict] | None = None,
+    ):
+        super().__init__(data_preprocessor, init_cfg)
+        self.window = window if isinstance(window, SliceWindow) else SliceWindow(**(window or {}))
+        if self.window.edge == "zero" and not _keeps_zero(self.data_preprocessor):
+            raise ValueError("edge='zero' and a data_preprocessor that moves zero: normalise in the pipeline instead")
+        if scale is not None and scale not in SCALINGS:
+            raise ValueError(f"scale={scale!r} is none of {', '.join(SCALINGS)}")
+        self.scale, self.first_conv = scale, first_conv
+        self._labels = LabelScheme(num_classes, label_map=label_map, regions=regions)
+        if isinstance(loss_decode, list | tuple):
+            loss_decode = {"type": "SumLoss3D", "losses": loss_decode}
+        self.loss_decode = MODELS.build(loss_decode or {"type": "DiceCELoss3D", "batch": True})
+
+        channels = in_channels * self.window.slices
+        self.backbone = picture_part(backbone)
+        take_channels(self.backbone, channels)
+        infos = found = announced(self.backbone, channels)
+        self.neck = None
+        if neck is not None:
+            self.neck = picture_part({"in_channels": [info.channels for info in infos], **neck})
+            infos = announced(nn.Sequential(self.backbone, self.neck), channels)
+        self.decode_head = self._head(decode_head, infos)
+        others = [dict(head) for head in ([auxiliary_head] if isinstance(auxiliary_head, dict) else auxiliary_head)]
+        self.auxiliary_weights = [head.pop("loss_weight", AUXILIARY_WEIGHT) for head in others]
+        self.auxiliary_head = nn.ModuleList(self._head(head, infos) for head in others)
+
+        self.presence_weight = presence_weight
+        self.coarsest = max(range(len(found)), key=lambda index: found[index].stride)
+        self.presence = nn.Linear(found[self.coarsest].channels, self._things) if presence_weight else None
+        self.settle(test_cfg, window=self.window)
+
+    @property
+    def labels(self) -> LabelScheme:
+        return self._labels
+
+    @property
+    def _things(self) -> int:
+        """How many scores there are but the background's."""
+        return len(self.labels.regions) or self.labels.num_classes - 1
+
+    def extract_feat(self, inputs: Tensor) -> Sequence[Tensor]:
+        """The features the heads read, of windows (N, C, n, H, W)."""
+        return self._joined(self.backbone(self._pictures(inputs)))
+
+    def encode_decode(self, inputs: Tensor, batch_data_samples: Sequence[SegmentationSample] | None = None) -> Tensor:
+        """The scores (N, K, t, H, W) of windows (N, C, n, H, W)."""
+        return self._scores(self.decode_head, self.extract_feat(inputs), inputs.shape[3:])
+
+    def loss(self, inputs: Tensor, data_samples: Sequence[SegmentationSample]) -> dict[str, Tensor]:
+        """The terms of the loss as ``loss_<term>``, those of the further heads as ``loss_aux<k>_<term>``.
+
+        Raises:
+            ValueError: the windows are not those of the model.
+        """
+        self._check_windows(data_samples)
+        features = self.backbone(self._pictures(inputs))
+        targets = self.labels.targets(data_samples, inputs.shape[2:])[..., list(self.window.answered), :, :]
+        losses = {}
+        if self.presence is not None:
+            said = self.presence(features[self.coarsest].mean(dim=(2, 3)))
+            losses["loss_presence"] = self.presence_weight * functional.binary_cross_entropy_with_logits(
+                said.float(), self._present(targets)
+            )
+        features = self._joined(features)
+        for index, head in enumerate([self.decode_head, *self.auxiliary_head]):
+            name, weight = (f"aux{index - 1}_", self.auxiliary_weights[index - 1]) if index else ("", 1)
+            parts = self.loss_decode.parts(self._scores(head, features, inputs.shape[3:]), targets)
+            losses |= {f"loss_{name}{term}": weight * value for term, value in parts.items()}
+        return losses
+
+    def _pictures(self, inputs: Tensor) -> Tensor:
+        """(N, C * n, H, W) of windows, scaled.
+
+        Raises:
+            ValueError: they have another number of slices than the model's.
+        """
+        if inputs.shape[2] != self.window.slices:
+            raise ValueError(
+                f"windows of {inputs.shape[2]} slices for a model of {self.window.slices}: give the data set "
+                f"(SliceWindows) the model's window, {self.window}; whole scans are labelled through test_cfg.inferer"
+            )
+        return (inputs if self.scale is None else SCALINGS[self.scale](inputs)).flatten(1, 2)
+
+    def _joined(self, features: Sequence[Tensor]) -> Sequence[Tensor]:
+        return features if self.neck is None else self.neck(features)
+
+    def _scores(self, head: nn.Module, features: Sequence[Tensor], size: Sequence[int]) -> Tensor:
+        scores = functional.interpolate(head(features), tuple(size), mode="bilinear", align_corners=False)
+        return scores.unflatten(1, (self.labels.channels, -1))
+
+    def _present(self, targets: Tensor) -> Tensor:
+        """(N, things) 1 for what the answered slices hold, of targets (N, t, H, W) or (N, R, t, H, W)."""
+        if self.labels.regions:
+            return (targets == 1).flatten(2).any(2).float()
+        return torch.stack([(targets == label).flatten(1).any(1) for label in range(1, self._things + 1)], 1).float()
+
+    def _check_windows(self, data_samples: Sequence[SegmentationSample]) -> None:
+        for sample in data_samples:
+            for step, _ in sample.get("history", ()):
+                window = getattr(step, "window", self.window)
+                if window != self.window:
+                    raise ValueError(f"case '{sample.sample_name}' comes with {window}, the model has {self.window}")
+
+    def _head(self, config: dict, infos: Sequence[FeatureInfo]) -> BaseDecodeHead:
+        """A head with as many scores as there are labels and answered slices."""
+        if "loss_decode" in config:
+            raise ValueError(f"{config['type']}: scores are judged by the segmentor's loss_decode, not by the head's")
+        index = config.get("in_index", -1)
+        channels = infos[index].channels if isinstance(index, int) else [infos[each].channels for each in index]
+        scores = self.labels.channels * len(self.window.answered)
+        # A threshold, which nobody asks for, keeps mmsegmentation from advice about single scores.
+        told = {"num_classes": scores, "out_channels": scores, "threshold": 0.5}
+        # Its own default, scores that begin near 0, keeps AdamW and Dice from learning anything for hundreds of steps.
+        head = picture_part({"in_channels": channels, "init_cfg": None, **config, **told})
+        if not isinstance(head, BaseDecodeHead) or isinstance(head, BaseCascadeDecodeHead):
+            raise ValueError(f"{config['type']} answers no map of scores for features alone; choose another head")
+        return head
+
+
+def picture_part(config: dict) -> nn.Module:
+    """A part of a 2D network; names that several packages know are mmsegmentation's."""
+    known = MMSEG_MODELS.module_dict
+    return MODELS.build({**config, "type": f"mmseg.{config['type']}"} if config["type"] in known else config)
+
+
+def _keeps_zero(data_preprocessor: nn.Module) -> bool:
+    return not data_preprocessor.mean.any() and bool((data_preprocessor.std == 1).all())
+
+
+def _by_maximum(windows: Tensor) -> Tensor:
+    greatest = windows.amax(dim=(1, 2, 3, 4), keepdim=True)
+    return windows / torch.where(greatest > 0, greatest, 1)
+
+
+def _by_percentiles(windows: Tensor) -> Tensor:
+    ends = torch.tensor([0.005, 0.995], device=windows.device)
+    low, high = windows.flatten(1).float().quantile(ends, dim=1).view(2, -1, 1, 1, 1, 1)
+    return ((windows - low) / torch.where(high > low, high - low, 1)).clamp(0, 1)
+
+
+def _by_zscore(windows: Tensor) -> Tensor:
+    axes = (1, 2, 3, 4)
+    spread = windows.std(dim=axes, keepdim=True, unbiased=False)
+    return (windows - windows.mean(dim=axes, keepdim=True)) / torch.where(spread > 0, spread, 1)
+
+
+SCALINGS = {"max": _by_maximum, "percentile": _by_percentiles, "zscore": _by_zscore}

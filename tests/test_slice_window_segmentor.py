@@ -1,0 +1,226 @@
+"""2D segmentors over windows of slices: what they answer, learn and refuse, and that 2D weights keep their meaning."""
+
+import numpy as np
+import pytest
+import torch
+from mmengine.registry import DefaultScope
+from torch import nn
+
+from medseg.models import PictureUNetNeck, SliceWindowSegmentor
+from vdt3d.models.backbones.picture_encoder import announced, take_channels
+from vdt3d.registry import MODELS
+from vdt3d.structures import IGNORED, SegmentationSample, SliceWindow, affine_from_spacing
+from vdt3d.transforms import CutWindow
+
+BN = {"type": "BN"}
+FOUR = {"in_index": [0, 1, 2, 3]}
+OVERLAPS = {"a": (1, 3), "b": (2, 3)}  # labels 0 to 3 are sums of bits
+RESNET = {"type": "ResNetV1c", "depth": 18, "base_channels": 16, "norm_cfg": BN}
+# mmsegmentation's segmentors: of each family one, narrow
+SEGMENTORS = {
+    "UNet": {
+        "backbone": {"type": "UNet", "base_channels": 4, "norm_cfg": BN},
+        "decode_head": {"type": "FCNHead", "in_index": 4, "channels": 8, "num_convs": 1, "concat_input": False},
+        "auxiliary_head": {"type": "FCNHead", "in_index": 3, "channels": 8, "num_convs": 1, "norm_cfg": BN},
+    },
+    "FPN": {
+        "backbone": RESNET,
+        "neck": {"type": "FPN", "out_channels": 8, "num_outs": 4},
+        "decode_head": {"type": "FPNHead", "feature_strides": [4, 8, 16, 32], "channels": 8, "norm_cfg": BN, **FOUR},
+    },
+    "UPerNet": {"backbone": RESNET, "decode_head": {"type": "UPerHead", "channels": 8, "norm_cfg": BN, **FOUR}},
+    "DeepLabV3+": {
+        "backbone": RESNET,
+        "decode_head": {
+            "type": "DepthwiseSeparableASPPHead",
+            "channels": 8,
+            "dilations": (1, 2),
+            "c1_in_channels": 16,
+            "c1_channels": 4,
+            "norm_cfg": BN,
+        },
+    },
+    "SegFormer": {
+        "backbone": {
+            "type": "MixVisionTransformer",
+            "embed_dims": 8,
+            "num_layers": [1, 1, 1, 1],
+            "num_heads": [1, 2, 4, 8],
+        },
+        "decode_head": {"type": "SegformerHead", "channels": 8, "norm_cfg": BN, **FOUR},
+    },
+    "Swin": {
+        "backbone": {"type": "SwinTransformer", "embed_dims": 8, "depths": [1, 1, 1, 1], "num_heads": [1, 2, 4, 8]},
+        "decode_head": {"type": "UPerHead", "channels": 8, "norm_cfg": BN, **FOUR},
+    },
+}
+ENCODER = {
+    "backbone": {"type": "PictureEncoder", "model": "torchvision.resnet18"},
+    "neck": {"type": "PictureUNetNeck", "channels": [4, 4, 8, 8]},
+    "decode_head": {"type": "FCNHead", "channels": 4, "num_convs": 0, "concat_input": False},
+}
+TINY = {key: part for key, part in SEGMENTORS["UNet"].items() if key != "auxiliary_head"}
+INFERER = {"inferer": {"type": "SliceWindowInferer", "batch": 2}}
+
+
+def segmentor(parts: dict, **options) -> SliceWindowSegmentor:
+    with DefaultScope.overwrite_default_scope("vdt3d"):
+        default = {"type": "SliceWindowSegmentor", "num_classes": 4, "regions": OVERLAPS, "test_cfg": INFERER}
+        return MODELS.build(default | parts | options)
+
+
+def labelled(slices: int, side: int = 64, labels: int = 4, seed: int = 0, **metainfo) -> SegmentationSample:
+    sample = SegmentationSample()
+    rng = np.random.default_rng(seed)
+    sample.gt_labels = torch.from_numpy(rng.integers(0, labels, (slices, side, side), dtype=np.uint8))
+    shape = (slices, side, side)
+    metainfo = {"sample_name": "a", "history": (), "grid": (shape, affine_from_spacing((3.0, 1.0, 1.0)))} | metainfo
+    for name, value in metainfo.items():
+        sample.set_field(value, name, field_type="metainfo")
+    return sample
+
+
+@pytest.mark.parametrize("slices", [3, 5, 7])
+@pytest.mark.parametrize("name", SEGMENTORS)
+def test_segmentors_of_mmsegmentation_learn_from_windows(name, slices):
+    torch.manual_seed(0)
+    model = segmentor(SEGMENTORS[name], window={"slices": slices})
+    windows = torch.rand(2, 1, slices, 64, 64)
+    losses = model.loss(windows, [labelled(slices, seed=0), labelled(slices, seed=1)])
+    assert ("loss_aux0_dice" in losses) == (name == "UNet")
+    assert all(loss.isfinite() for loss in losses.values())
+    sum(losses.values()).backward()
+    first = next(module for module in model.modules() if isinstance(module, nn.Conv2d))
+    assert first.weight.shape[1] == slices
+    assert first.weight.grad.abs().amax(dim=(0, 2, 3)).min() > 0  # every slice is looked at
+    assert model.eval().encode_decode(windows).shape == (2, 2, 1, 64, 64)
+
+
+def test_a_whole_scan_is_labelled_slice_by_slice():
+    model = segmentor(TINY, window={"slices": 3}, num_classes=2, regions=None).eval()
+    sample = labelled(5, 40)
+    (answer,) = model.predict(torch.rand(1, 1, 5, 40, 40), [sample])
+    assert answer.pred_labels.shape == (5, 40, 40)
+    assert answer.pred_labels.array.dtype == np.uint8
+
+
+def test_all_slices_of_a_window_may_be_answered():
+    window = {"slices": 3, "target": "all"}
+    model = segmentor(TINY, window=window, num_classes=3, regions=None)
+    assert model.decode_head.out_channels == 9
+    assert model.eval().encode_decode(torch.rand(2, 1, 3, 64, 64)).shape == (2, 3, 3, 64, 64)
+    model.train()
+    assert model.loss(torch.rand(2, 1, 3, 64, 64), [labelled(3, labels=3)] * 2)["loss_dice"].isfinite()
+
+
+@pytest.mark.parametrize(("target", "place"), [("centre", 1), ("first", 0)])
+def test_only_the_slice_that_is_answered_is_judged(target, place):
+    model = segmentor(TINY, window={"slices": 3, "target": target}).eval()
+    windows = torch.rand(1, 1, 3, 64, 64)
+    truth = labelled(3)
+
+    def terms() -> list[float]:
+        return [loss.item() for loss in model.loss(windows, [truth]).values()]
+
+    before = terms()
+    others = [each for each in range(3) if each != place]
+    truth.gt_labels[others] = IGNORED
+    assert terms() == before
+    truth.gt_labels[place] = IGNORED
+    assert terms() != before
+
+
+def test_what_a_slice_holds_may_be_asked_too():
+    model = segmentor(TINY, window={"slices": 3}, presence_weight=0.5)
+    truth = labelled(3)
+    truth.gt_labels[1] = 0
+    truth.gt_labels[1, :5] = 2  # in the slice that is answered: b alone
+    truth.gt_labels[1, 5:9] = IGNORED
+    assert model._present(model.labels.targets([truth], (3, 64, 64))[..., [1], :, :]).tolist() == [[0, 1]]
+    classes = segmentor(TINY, window={"slices": 3}, presence_weight=0.5, regions=None)
+    assert classes._present(classes.labels.targets([truth], (3, 64, 64))[..., [1], :, :]).tolist() == [[0, 1, 0]]
+    loss = model.loss(torch.rand(2, 1, 3, 64, 64), [truth, truth])["loss_presence"]
+    loss.backward()
+    assert model.presence.weight.grad.abs().sum() > 0
+    nn.init.zeros_(model.presence.weight)
+    nn.init.zeros_(model.presence.bias)
+    asked = model.loss(torch.rand(2, 1, 3, 64, 64), [truth, truth])["loss_presence"]
+    assert asked.item() == pytest.approx(0.5 * np.log(2))  # a coin's cross-entropy
+
+
+def test_each_window_may_be_scaled_by_itself():
+    """Two windows of two slices and two channels; the second is the first times 1000, and answered alike."""
+    values = torch.tensor([0.0, 1.0, 2.0, 5.0, 3.0, 1.0, 4.0, 2.0]).view(1, 2, 2, 1, 2)
+    both = torch.cat([values, 1000 * values])
+    by = {scale: segmentor(TINY, window={"slices": 2}, in_channels=2, scale=scale) for scale in ("max", "zscore")}
+    pictures = by["max"]._pictures(both)
+    assert pictures.shape == (2, 4, 1, 2)
+    assert pictures[0].flatten().tolist() == pytest.approx([0, 0.2, 0.4, 1, 0.6, 0.2, 0.8, 0.4])
+    torch.testing.assert_close(pictures[0], pictures[1])
+    scored = by["zscore"]._pictures(both)  # mean 2.25; squares 0 1 4 25 9 1 16 4: 7.5 - 2.25^2 = 2.4375
+    assert scored[1].flatten()[0] == pytest.approx(-2.25 / 2.4375**0.5)
+    ramp = torch.arange(1001.0).view(1, 1, 1, 1, 1001)  # percentiles 0.5 and 99.5 are 5 and 995
+    cut = segmentor(TINY, window={"slices": 1}, scale="percentile")._pictures(ramp).flatten()
+    assert [float(cut[place]) for place in (0, 5, 500, 995, 1000)] == pytest.approx([0, 0, 0.5, 1, 1])
+    nothing = torch.zeros(1, 1, 3, 64, 64)
+    for scale in ("max", "percentile", "zscore"):
+        assert segmentor(TINY, window={"slices": 3}, scale=scale)._pictures(nothing).abs().max() == 0
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"scale": "log"}, "max, percentile, zscore"),
+        ({"window": {"edge": "zero"}, "data_preprocessor": {"mean": 1.0}}, "normalise in the pipeline"),
+        ({"decode_head": TINY["decode_head"] | {"loss_decode": {"type": "CrossEntropyLoss"}}}, "loss_decode"),
+        ({"decode_head": {"type": "OCRHead", "channels": 4, "ocr_channels": 4}}, "another head"),
+        ({"test_cfg": {"thresholds": 0.4}, "regions": None}, "thresholds"),
+        ({"neck": {"type": "PictureUNetNeck", "channels": [4]}}, "one step for each"),
+    ],
+)
+def test_what_does_not_fit_is_refused(change, named):
+    with pytest.raises(ValueError, match=named):
+        segmentor(TINY | change)
+
+
+def test_windows_of_another_kind_are_refused():
+    model = segmentor(TINY, window={"slices": 3})
+    with pytest.raises(ValueError, match="windows of 5 slices for a model of 3"):
+        model(torch.rand(1, 1, 5, 64, 64), mode="tensor")
+    strided = labelled(3, history=((CutWindow(SliceWindow(3, stride=2)), {"position": 0}),))
+    with pytest.raises(ValueError, match=r"stride=2.*the model has"):
+        model.loss(torch.rand(1, 1, 3, 64, 64), [strided])
+    own = labelled(3, history=((CutWindow(SliceWindow(3)), {"position": 0}),))
+    assert model.loss(torch.rand(2, 1, 3, 64, 64), [own, own])
+
+
+# ---- encoders --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["resnet18", "densenet121", "efficientnet_b0", "convnext_tiny", "mobilenet_v2"])
+def test_encoders_announce_what_they_give(name):
+    encoder = MODELS.build({"type": "PictureEncoder", "model": f"torchvision.{name}", "in_channels": 5}).eval()
+    with torch.no_grad():
+        features = encoder(torch.rand(1, 5, 64, 96))
+    strides = [info.stride[-1] for info in encoder.feature_info]
+    assert strides == sorted(set(strides))
+    assert strides[-1] == 32
+    for info, feature in zip(encoder.feature_info, features, strict=True):
+        assert feature.shape == (1, info.channels, 64 // info.stride[1], 96 // info.stride[2])
+
+
+def test_an_encoder_that_cannot_be_is_refused():
+    with pytest.raises(ValueError, match=r"torchvision\.NAME"):
+        MODELS.build({"type": "PictureEncoder", "model": "torchvision.resnet19"})
+    with pytest.raises(ValueError, match="has 5 features"):
+        MODELS.build({"type": "PictureEncoder", "model": "torchvision.resnet18", "out_indices": (0, 5)})
+    with pytest.raises(ValueError, match="no convolution"):
+        take_channels(nn.Linear(3, 2), 5)
+    with pytest.raises(ValueError, match="no maps of it"):
+        announced(nn.Sequential(nn.Conv2d(1, 2, 5)), 1)
+
+
+def test_the_decoder_meets_odd_sizes():
+    neck = PictureUNetNeck([2, 3, 4], channels=[5, 6])
+    outputs = neck((torch.rand(1, 2, 15, 9), torch.rand(1, 3, 8, 5), torch.rand(1, 4, 4, 3)))
+    assert [tuple(output.shape) for output in outputs] == [(1, 6, 8, 5), (1, 5, 15, 9)]

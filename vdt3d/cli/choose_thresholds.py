@@ -1,0 +1,96 @@
+"""Choose, on the validation cases, the probability above which a voxel belongs to a region, for each region.
+
+For models whose head has regions. Of 0.05, 0.10, ... 0.95 the threshold with the best mean Dice is taken. Labels are
+not cleaned up (post_process) meanwhile, and the test cases are not looked at.
+"""
+
+import json
+from argparse import ArgumentParser, Namespace
+from collections.abc import Mapping
+from pathlib import Path
+
+from vdt3d.cli.config import add_run_arguments, load_run_config
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    add_run_arguments(parser)
+    parser.add_argument("checkpoint", help="weights: a path, http(s):// address or torchvision:// name")
+    parser.add_argument("--out", type=Path, required=True, help="json file for the thresholds and what they give")
+
+
+def run(args: Namespace) -> None:
+    config = load_run_config(args)
+    from mmengine.dist import is_main_process
+    from rich.console import Console
+
+    from vdt3d.engine import distributed_left_after
+    from vdt3d.utils.files import write_aside
+
+    config.load_from, config.resume = args.checkpoint, False
+    with distributed_left_after():
+        chosen, cases = survey(config)
+        if not is_main_process():
+            return
+    thresholds = {name: choice.threshold for name, choice in chosen.items()}
+    report = {
+        "thresholds": thresholds,
+        "dice": {name: choice.dice for name, choice in chosen.items()},
+        "dice_at_0.5": {name: choice.dice_at_half for name, choice in chosen.items()},
+        "cases": cases,
+    }
+    args.out.parent.mkdir(parents=True, exist_ok=True)
+    write_aside(args.out, lambda aside: aside.write_text(json.dumps(report, indent=2) + "\n"))
+    console = Console(highlight=False, markup=False, soft_wrap=True)
+    console.print(table(chosen))
+    console.print(f"chosen on {cases} cases; for the config: model = dict(test_cfg=dict(thresholds={thresholds}))")
+
+
+def survey(config) -> tuple[dict, int]:
+    """The ``Choice`` of each region, and how many cases the validation has.
+
+    Raises:
+        ValueError: the model has no regions or no inferer, or the cases tell no threshold.
+    """
+    from mmengine.dist import all_gather_object
+    from mmengine.model import is_model_wrapper
+
+    from medseg.evaluation.thresholds import ThresholdSurvey, choose
+    from vdt3d.engine import Runner
+    from vdt3d.inference import PostProcess
+
+    if config.get("val_dataloader") is None:
+        raise ValueError("the config has no val_dataloader, whose cases thresholds are chosen on")
+    # The loop of a test, over the validation cases and in place of the test's own.
+    config.test_dataloader = config.val_dataloader
+    config.test_cfg = {"fp16": bool((config.get("val_cfg") or {}).get("fp16"))}
+    config.test_evaluator = []
+    config.val_dataloader = config.val_cfg = config.val_evaluator = None
+    # Nothing is scored, so the run's record of scores stays as it is.
+    config.default_hooks = {name: hook for name, hook in config.get("default_hooks", {}).items() if name != "scores"}
+    runner = Runner.from_cfg(config)
+    model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+    inferer, labels = getattr(model, "inferer", None), getattr(model, "labels", None)
+    if inferer is None or labels is None:
+        raise ValueError(
+            f"{type(model).__name__} labels no whole scans; wanted is a segmentor with regions and "
+            "test_cfg=dict(inferer=dict(type=...))"
+        )
+    inferer.post_process = PostProcess()
+    model.inferer = ThresholdSurvey(inferer, labels.regions, labels.table)
+    runner.test()
+    counts: dict = {}
+    for of_process in all_gather_object(model.inferer.counts):
+        counts |= of_process
+    if len(counts) < (cases := len(runner.test_dataloader.dataset)):
+        raise ValueError(f"{cases} cases have only {len(counts)} names among them; each needs its own")
+    return choose(counts, list(labels.regions)), len(counts)
+
+
+def table(chosen: Mapping):
+    """A row per region: its threshold and the mean Dice, beside that at 0.5."""
+    from rich.table import Table
+
+    rows = Table("region", "threshold", "dice", "dice at 0.5", box=None, pad_edge=False)
+    for name, choice in chosen.items():
+        rows.add_row(name, f"{choice.threshold:.2f}", f"{choice.dice:.4f}", f"{choice.dice_at_half:.4f}")
+    return rows
