@@ -8,12 +8,14 @@ import pytest
 import SimpleITK
 import torch
 from mmengine.model import BaseModel
+from PIL import Image
 from test_io_dicom import write_slice
 
 import vdt3d.inference
 import vdt3d.models
 import vdt3d.transforms  # noqa: F401
 from vdt3d.cli import main
+from vdt3d.cli.predict import find_scans
 from vdt3d.engine.predictor import Predictor
 from vdt3d.io import read_label_map, read_volume, write_nifti
 from vdt3d.registry import MODELS, TASK_UTILS
@@ -225,3 +227,41 @@ def test_the_one_series_of_several_is_chosen(tmp_path, config, checkpoint):
     labels = read_label_map(tmp_path / f"out/{tmp_path.name}.nii.gz")
     assert labels.array[0, :, 0, 0].tolist() == [1, 0, 0, 0]
     assert labels.same_grid(read_volume(tmp_path, series="1.2.4"))
+
+
+def write_slices(folder: Path, *bright: bool) -> Path:
+    """Slices of 8 x 6 pixels, 3 mm apart, all of whose pixels are 100 or 0."""
+    folder.mkdir(parents=True)
+    for number, is_bright in enumerate(bright, start=1):
+        plane = np.full((8, 6), 100 if is_bright else 0, np.uint16)
+        Image.fromarray(plane).save(folder / f"slice_{number:04d}_6_8_1.50_2.00.png")
+    return folder
+
+
+def test_slices_of_a_challenge_are_called_as_their_case_day(tmp_path, config, checkpoint):
+    scans = write_slices(tmp_path / "gi/train/case2/case2_day0/scans", False, True, True, False)
+    write_slices(tmp_path / "gi/train/case2/case2_day1/scans", True, False, False, False)
+    for number, given in enumerate((scans, scans.parent)):
+        main(["predict", config, checkpoint, str(given), "-o", str(tmp_path / str(number))])
+        labels = read_label_map(tmp_path / str(number) / "case2_day0.nii.gz")
+        assert labels.spacing == pytest.approx((3, 2, 1.5)) and labels.shape == (4, 8, 6)
+        assert labels.array.mean(axis=(0, 2, 3)).tolist() == [0, 1, 1, 0]
+        assert labels.same_grid(read_volume(scans))
+
+
+def test_a_tree_of_slices_stands_for_all_its_case_days(tmp_path, monkeypatch):
+    days = [
+        write_slices(tmp_path / f"gi/train/{name.partition('_')[0]}/{name}/scans", True)
+        for name in ("case2_day0", "case2_day13", "case9_day1")
+    ]
+    names = [path.parent.name for path in days]
+    for given in (tmp_path / "gi", tmp_path / "gi/train"):
+        assert find_scans([given]) == dict(zip(names, days, strict=True))
+    assert list(find_scans([tmp_path / "gi/train/case2"])) == names[:2]
+    monkeypatch.chdir(days[1])
+    assert list(find_scans([Path()])) == ["case2_day13"]
+    plain = write_slices(tmp_path / "plain", True)
+    assert find_scans([plain]) == {"plain": plain}
+    series = tmp_path / "scans"  # of DICOM, say
+    series.mkdir()
+    assert find_scans([series]) == {"scans": series}

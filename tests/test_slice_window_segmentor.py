@@ -3,14 +3,18 @@
 import numpy as np
 import pytest
 import torch
+import torchvision
 from mmengine.registry import DefaultScope
 from torch import nn
 
 from medseg.models import PictureUNetNeck, SliceWindowSegmentor
 from vdt3d.models.backbones.picture_encoder import announced, take_channels
+from vdt3d.models.inflate.kernels import spread_over_slices
+from vdt3d.models.inflate.weights import adapt
 from vdt3d.registry import MODELS
 from vdt3d.structures import IGNORED, SegmentationSample, SliceWindow, affine_from_spacing
 from vdt3d.transforms import CutWindow
+from vdt3d.utils.checkpoint import load_weights
 
 BN = {"type": "BN"}
 FOUR = {"in_index": [0, 1, 2, 3]}
@@ -192,6 +196,69 @@ def test_windows_of_another_kind_are_refused():
         model.loss(torch.rand(1, 1, 3, 64, 64), [strided])
     own = labelled(3, history=((CutWindow(SliceWindow(3)), {"position": 0}),))
     assert model.loss(torch.rand(2, 1, 3, 64, 64), [own, own])
+
+
+# ---- 2D weights ------------------------------------------------------------------------------------------------------
+
+
+def answers(model: SliceWindowSegmentor, picture: torch.Tensor) -> torch.Tensor:
+    """Scores of windows whose slices all are ``picture`` (N, H, W)."""
+    return model.eval().encode_decode(picture[:, None, None].expand(-1, 1, model.window.slices, -1, -1))
+
+
+@pytest.mark.parametrize("slices", [1, 2, 4, 5, 7])
+@pytest.mark.parametrize("first_conv", ["average", "repeat", "centre"])
+def test_equal_slices_are_answered_as_the_grey_picture_was(slices, first_conv):
+    """The law, through a file of the 2D segmentor for three colours: whatever shares the slices get."""
+    torch.manual_seed(0)
+    colours = segmentor(TINY, window={"slices": 3})  # whose slices are the colours
+    model = segmentor(TINY, window={"slices": slices}, first_conv=first_conv)
+    adapted = adapt(colours.state_dict(), model, how=None, name="a file")
+    load_weights(model, adapted.state, min_matched=1.0, heads=True, name="a file")
+    picture = torch.rand(2, 64, 64)
+    with torch.no_grad():
+        torch.testing.assert_close(answers(model, picture), answers(colours, picture), atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize("slices", [3, 5])
+@pytest.mark.parametrize("name", ["resnet18", "efficientnet_b0"])
+def test_a_file_of_torchvision_fills_the_encoder(name, slices):
+    torch.manual_seed(0)
+    network = torchvision.models.get_model(name).eval()
+    parts = ENCODER | {"backbone": {"type": "PictureEncoder", "model": f"torchvision.{name}"}, "neck": None}
+    model = segmentor(parts | {"decode_head": TINY["decode_head"] | {"in_index": 1}}, window={"slices": slices})
+    adapted = adapt(network.state_dict(), model, how=None, name="a file")
+    report = load_weights(model, adapted.state, min_matched=0.9, name="a file")
+    assert not [key for key in report.missing if key.startswith("backbone.")]
+    reference = MODELS.build({"type": "PictureEncoder", "model": f"torchvision.{name}"}).eval()
+    held = reference.network.state_dict()
+    reference.network.load_state_dict({key: value for key, value in network.state_dict().items() if key in held})
+    picture = torch.rand(1, 1, 64, 64)
+    with torch.no_grad():
+        wanted = reference(picture.expand(1, 3, 64, 64))
+        found = model.eval().backbone(picture.expand(1, slices, 64, 64))
+    for one, other in zip(wanted, found, strict=True):
+        torch.testing.assert_close(one, other, atol=1e-4, rtol=1e-4)
+
+
+def test_the_slices_of_every_channel_share_the_kernels():
+    weight = torch.arange(12.0).view(2, 3, 1, 2)  # two kernels of 1 x 2 pixels for three colours
+    grey = weight.sum(1)
+    spread = spread_over_slices(weight, 10, slices=5, place=2, how="centre")  # of two channels
+    assert spread.shape == (2, 10, 1, 2)
+    torch.testing.assert_close(spread[:, 2], grey / 2)
+    torch.testing.assert_close(spread[:, 7], grey / 2)
+    assert spread.abs().sum() == grey.abs().sum()
+    torch.testing.assert_close(spread_over_slices(weight, 5, slices=5, place=2)[:, 4], grey / 5)
+    turns = spread_over_slices(weight, 5, slices=5, place=2, how="repeat")  # red and green twice, blue once
+    for place, (colour, takers) in enumerate([(0, 2), (1, 2), (2, 1), (0, 2), (1, 2)]):
+        torch.testing.assert_close(turns[:, place], weight[:, colour] / takers)
+    with pytest.raises(ValueError, match="average, repeat, centre"):
+        spread_over_slices(weight, 5, slices=5, place=2, how="mean")
+    with pytest.raises(ValueError, match="4 input channels"):
+        spread_over_slices(torch.zeros(1, 4, 1, 1), 5, slices=5, place=2)
+    with pytest.raises(ValueError, match="leave it out"):
+        segmentor(TINY, window={"slices": 3}, first_conv="centre")
 
 
 # ---- encoders --------------------------------------------------------------------------------------------------------

@@ -16,10 +16,7 @@ EXPERIMENT = "compare_hippocampus"
 def main() -> None:
     args = compare.arguments(__doc__.partition("\n")[0], [0.1, 1.0], 6, "steps")
     data = record.real_data("msd_task04_hippocampus")
-    options = [
-        *(f"{part}_dataloader.dataset.data_root={data}" for part in ("train", "val", "test")),
-        *(f"{part}_dataloader.dataset.split_file={data / 'split.json'}" for part in ("train", "val", "test")),
-    ]
+    options = hippocampus.data_options(data)
     steps = args.budget or next((line["steps"] for line in compare.finished(EXPERIMENT)), None)
     if steps is None:
         per_step = hippocampus.seconds_per_step(CONFIG, args.work_dir / "clock", options)

@@ -33,22 +33,24 @@ def main(work_dir: Path, arms: list[str], seeds: list[int], minutes: float, weig
             if arm == "monai":
                 record.once("hippocampus", key, lambda f=folder, s=seed: monai_arm(data, f, s, minutes))
             else:
+                config, start = CONFIG.format(weights=arm), [f"load_from={weights}"] if arm == "vdt" else []
+                options = [*data_options(data), *start]
                 record.once(
-                    "hippocampus", key, lambda a=arm, f=folder, s=seed: our_arm(a, data, f, s, minutes, weights)
+                    "hippocampus", key, lambda c=config, o=options, f=folder, s=seed: our_arm(c, o, f, s, minutes)
                 )
     compare(minutes)
 
 
-def our_arm(arm: str, data: Path, folder: Path, seed: int, minutes: float, weights: Path | None) -> dict:
-    """Train the config ``arm`` for as many steps as fit into ``minutes``, and test its best checkpoint."""
-    config = CONFIG.format(weights=arm)
-    options = [
-        f"randomness.seed={seed}",
-        *(f"{part}_dataloader.dataset.data_root={data}" for part in ("train", "val", "test")),
-        *(f"{part}_dataloader.dataset.split_file={data / 'split.json'}" for part in ("train", "val", "test")),
-    ]
-    if arm == "vdt":
-        options.append(f"load_from={weights}")
+def data_options(data: Path, train: str = "dataset") -> list[str]:
+    """Where a config finds the cases; ``train`` is the place of the volumes' data set in the training loader."""
+    places = (f"train_dataloader.{train}", "val_dataloader.dataset", "test_dataloader.dataset")
+    files = {"data_root": data, "split_file": data / "split.json"}
+    return [f"{place}.{name}={value}" for place in places for name, value in files.items()]
+
+
+def our_arm(config: str, options: list[str], folder: Path, seed: int, minutes: float) -> dict:
+    """Train a config for as many steps as fit into ``minutes``, and test its best checkpoint."""
+    options = [f"randomness.seed={seed}", *options]
     per_step = seconds_per_step(config, folder / "clock", options)
     interval = int(RESERVE * 60 * minutes / per_step / VALIDATIONS)
     steps = interval * VALIDATIONS

@@ -10,7 +10,6 @@ model = dict(
     regions=dict(large_bowel=(1, 3, 5, 7), small_bowel=(2, 3, 6, 7), stomach=(4, 5, 6, 7)),
     loss_decode=[dict(type="CrossEntropyLoss3D"), dict(type="TverskyLoss3D", batch=True)],
     window=dict(slices=3),
-    first_conv="repeat",
     test_cfg=dict(inferer=dict(flips="W", post_process=[dict(type="remove_small", min_mm3=100)])),
 )
 load_from = "torchvision://resnet34"

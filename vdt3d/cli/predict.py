@@ -1,4 +1,6 @@
-"""Label scans (NIfTI, NRRD, MetaImage, DICOM) with a trained model, each on its own grid, as OUT/NAME.nii.gz."""
+"""Label scans (NIfTI, NRRD, MetaImage, DICOM, folders of slices) with a trained model, each on its own grid, as
+OUT/NAME.nii.gz.
+"""
 
 import json
 import sys
@@ -9,12 +11,16 @@ from pathlib import Path
 from vdt3d.cli.config import add_config_arguments, load_config
 
 SCANS = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd")  # what is looked for in a folder
+SLICES = "scans"  # the folder of a scan's slices in that of the scan, as the UW-Madison GI Tract challenge has it
+DEPTHS = ("", "*/", "*/*/", "*/*/*/")  # below case123_day20, case123, train, and the folder above
 
 
 def add_arguments(parser: ArgumentParser) -> None:
     add_config_arguments(parser)
     parser.add_argument("checkpoint", help="weights: a path, http(s):// address or torchvision:// name")
-    parser.add_argument("inputs", nargs="+", type=Path, help="scans, folders of scans, folders with a DICOM series")
+    parser.add_argument(
+        "inputs", nargs="+", type=Path, help="scans, folders of scans, of a DICOM series, of slices (PNG)"
+    )
     parser.add_argument("-o", "--out", type=Path, required=True, help="folder of the label maps")
     parser.add_argument(
         "--ensemble",
@@ -62,15 +68,16 @@ def run(args: Namespace) -> None:
 def find_scans(inputs: Iterable[Path]) -> dict[str, Path]:
     """The scans that ``inputs`` name, by the names of their label maps.
 
-    A folder stands for the scans in it; one without any for the DICOM series it holds.
+    A folder stands for the scans in it: files or, where there are none, folders of slices as the UW-Madison GI Tract
+    challenge has them (``train/case123/case123_day20/scans``, of which the label map is called case123_day20); without
+    any, for the DICOM series or the slices it holds.
 
     Raises:
         ValueError: two scans would be labelled under one name.
     """
     found: dict[str, Path] = {}
     for given in inputs:
-        inside = sorted(path for path in given.iterdir() if _is_scan(path)) if given.is_dir() else []
-        for path in inside or [given]:
+        for path in _inside(given) or [given]:
             name = _stem(path)
             if name in found:
                 raise ValueError(f"{found[name]} and {path} would both become {name}.nii.gz; label them separately")
@@ -112,11 +119,25 @@ def label(predictor, scans: Mapping[str, Path], paths: Mapping[str, Path], serie
     return failed
 
 
+def _inside(folder: Path) -> list[Path]:
+    """The scans in a folder; none in what is no folder, or is one scan."""
+    if not folder.is_dir():
+        return []
+    files = sorted(path for path in folder.iterdir() if _is_scan(path))
+    return files or sorted(path for depth in DEPTHS for path in folder.glob(depth + SLICES) if _is_of_slices(path))
+
+
 def _is_scan(path: Path) -> bool:
     return path.is_file() and not path.name.startswith(".") and path.name.lower().endswith(SCANS)
 
 
+def _is_of_slices(path: Path) -> bool:
+    return path.resolve().name == SLICES and any(path.glob("*.png"))
+
+
 def _stem(path: Path) -> str:
-    """The name of a file without its suffix, of a folder as it is."""
+    """The name of a file without its suffix, of a folder as it is, or of the one around the slices of a scan."""
+    if path.is_dir():
+        return path.resolve().parent.name if _is_of_slices(path) else path.resolve().name
     suffix = next((suffix for suffix in SCANS if path.name.lower().endswith(suffix)), path.suffix)
-    return path.resolve().name if path.is_dir() else path.name[: len(path.name) - len(suffix)]
+    return path.name[: len(path.name) - len(suffix)]

@@ -42,10 +42,14 @@ class SliceWindow:
                 raise ValueError(f"{name}={getattr(self, name)!r} is unknown; choose one of {', '.join(choices)}")
 
     @property
+    def place(self) -> int:
+        """The place in the window, from 0, of the slice it is about."""
+        return 0 if self.target == "first" else self.slices // 2
+
+    @property
     def answered(self) -> range:
         """The places in the window, from 0, of the slices that are answered."""
-        place = 0 if self.target == "first" else self.slices // 2
-        return range(self.slices) if self.target == "all" else range(place, place + 1)
+        return range(self.slices) if self.target == "all" else range(self.place, self.place + 1)
 
     def step(self, spacing: float) -> int:
         """Slices from one to the next in a scan whose slices lie ``spacing`` mm apart."""
@@ -53,7 +57,7 @@ class SliceWindow:
 
     def start(self, position: int, step: int) -> int:
         """Where the window about (or from) ``position`` begins, be it before the first slice."""
-        return position - step * (0 if self.target == "first" else self.slices // 2)
+        return position - step * self.place
 
     def positions(self, position: int, length: int, step: int) -> tuple[int, ...]:
         """The slices of the window about (or from) ``position`` in a scan of ``length``, or ``OUTSIDE``.

@@ -56,8 +56,8 @@ class Volume:
 
     def same_grid(self, other: "Volume", tolerance: float = 1e-3) -> bool:
         """Whether both lie on one grid: equal shape, and every corner within ``tolerance`` voxels of the other's."""
-        if self.shape != other.shape:
-            return False
+        if self.shape != other.shape or np.array_equal(self.affine, other.affine):
+            return self.shape == other.shape
         corners = np.array(np.meshgrid(*[(0, n - 1) for n in self.shape], [1], indexing="ij")).reshape(4, -1)
         apart = np.linalg.norm((self.affine - other.affine) @ corners, axis=0).max()
         return bool(apart <= tolerance * min(self.spacing))

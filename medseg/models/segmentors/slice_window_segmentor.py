@@ -1,6 +1,7 @@
 """SliceWindowSegmentor: any 2D segmentation network over windows of neighbouring slices, which become its channels."""
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Literal
 
 import torch
@@ -14,6 +15,7 @@ from medseg.models.segmentors.scan_segmentor import ScanSegmentor
 from medseg.models.targets import LabelScheme
 from vdt3d.models.backbones.feature_info import FeatureInfo
 from vdt3d.models.backbones.picture_encoder import announced, take_channels
+from vdt3d.models.inflate.kernels import COLOURS, spread_over_slices
 from vdt3d.registry import MODELS
 from vdt3d.structures import SegmentationSample, SliceWindow
 
@@ -44,15 +46,15 @@ class SliceWindowSegmentor(ScanSegmentor):
         scale: how each window is scaled by itself: "max" divides by its greatest value, "percentile" moves its
             percentiles 0.5 and 99.5 to 0 and 1 and clips, "zscore" gives it mean 0 and standard deviation 1. Without,
             values are as the pipeline made them.
-        first_conv: how kernels for colours spread over the slices when 2D weights are loaded: see
-            ``spread_over_slices``.
+        first_conv: how kernels for colours spread over the slices when 2D weights are loaded, 'average' when left out:
+            see ``spread_over_slices``. Three slices take the colours' kernels as they are.
         presence_weight: of a further loss, by which the coarsest feature is asked what a slice holds: of the classes
             but the background, or of the regions; 0 for none.
         test_cfg: as ``VolumeSegmentor``'s; a ``SliceWindowInferer`` is told the window.
         data_preprocessor, init_cfg: as ``VolumeSegmentor``'s.
 
     Raises:
-        ValueError: a part does not fit; slices of zeros (``edge``) and a preprocessor that moves zero.
+        ValueError: something does not fit; slices of zeros (``edge``) and a preprocessor that moves zero.
     """
 
     def __init__(
@@ -69,7 +71,7 @@ class SliceWindowSegmentor(ScanSegmentor):
         in_channels: int = 1,
         window: dict | SliceWindow | None = None,
         scale: Literal["max", "percentile", "zscore"] | None = None,
-        first_conv: Literal["average", "repeat", "centre"] = "average",
+        first_conv: Literal["average", "repeat", "centre"] | None = None,
         presence_weight: float = 0.0,
         test_cfg: dict | None = None,
         data_preprocessor: dict | nn.Module | None = None,
@@ -81,13 +83,18 @@ class SliceWindowSegmentor(ScanSegmentor):
             raise ValueError("edge='zero' and a data_preprocessor that moves zero: normalise in the pipeline instead")
         if scale is not None and scale not in SCALINGS:
             raise ValueError(f"scale={scale!r} is none of {', '.join(SCALINGS)}")
-        self.scale, self.first_conv = scale, first_conv
+        self.scale = scale
         self._labels = LabelScheme(num_classes, label_map=label_map, regions=regions)
         if isinstance(loss_decode, list | tuple):
             loss_decode = {"type": "SumLoss3D", "losses": loss_decode}
         self.loss_decode = MODELS.build(loss_decode or {"type": "DiceCELoss3D", "batch": True})
 
         channels = in_channels * self.window.slices
+        if first_conv is not None and channels == COLOURS:
+            raise ValueError(f"first_conv={first_conv!r}: three slices take the colours' kernels; leave it out")
+        spread = {"slices": self.window.slices, "place": self.window.place, "how": first_conv or "average"}
+        self.fit_input = partial(spread_over_slices, **spread)  # of checkpoints, when they are loaded
+        self.fit_input(torch.zeros(1, COLOURS, 1, 1), channels)  # refuses an unknown first_conv
         self.backbone = picture_part(backbone)
         take_channels(self.backbone, channels)
         infos = found = announced(self.backbone, channels)

@@ -8,21 +8,21 @@ from collections.abc import Sequence
 import torch
 from mmengine.model import BaseModule
 from torch import Tensor, nn
-from torchvision.models.feature_extraction import create_feature_extractor, get_graph_node_names
 
-from vdt3d.models.backbones.convert2d import picture_network
 from vdt3d.models.backbones.feature_info import FeatureInfo
+from vdt3d.models.backbones.feature_maps import maps_of, picture_network, stride_of, with_features
 from vdt3d.models.inflate.kernels import COLOURS
 from vdt3d.registry import MODELS
 
-SIDE = 192  # of the picture by which features are found: halved five times it stays even
+SIDE = 192  # of the picture by which features are told, see ``with_features``
 
 
 @MODELS.register_module()
 class PictureEncoder(BaseModule):
-    """The last maps of a 2D network at each resolution, finest first: what decoders are built upon.
+    """The maps of a 2D network at each resolution, finest first: what decoders are built upon.
 
-    State-dict keys are ``network.`` and the key of the 2D network, so ``load_from`` takes its 2D checkpoints.
+    They are those that timm announces; of torchvision's networks, the last that no shortcut goes around. State-dict
+    keys are ``network.`` and the key of the 2D network, so ``load_from`` takes its 2D checkpoints.
 
     Args:
         model: 'torchvision.NAME' or 'timm.NAME' (the package must be installed).
@@ -45,8 +45,7 @@ class PictureEncoder(BaseModule):
         super().__init__(init_cfg)
         network = picture_network(model)
         take_channels(network, in_channels)
-        if model.startswith("torchvision."):
-            network = with_stages(network, in_channels)
+        network = with_features(network, (in_channels, SIDE, SIDE))
         infos = announced(network, in_channels)
         chosen = range(len(infos)) if out_indices is None else sorted(out_indices)
         if not infos or not set(chosen) <= set(range(len(infos))):
@@ -56,7 +55,7 @@ class PictureEncoder(BaseModule):
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         """The features that ``feature_info`` announces, of (N, ``in_channels``, H, W)."""
-        maps = _maps(self.network(x))
+        maps = maps_of(self.network(x))
         return tuple(maps[index] for index in self.out_indices)
 
 
@@ -78,26 +77,14 @@ def take_channels(network: nn.Module, in_channels: int) -> None:
             conv.reset_parameters()
 
 
-def with_stages(network: nn.Module, in_channels: int) -> nn.Module:
-    """A network that returns its last map at each resolution, without the layers behind the last of them."""
-    names = get_graph_node_names(network, suppress_diff_warning=True)[0][1:]  # the first is the input
-    everything = create_feature_extractor(network, names, suppress_diff_warning=True)
-    last = {
-        stride: name
-        for name, value in _answer(everything, in_channels).items()
-        if isinstance(value, Tensor) and value.dim() == 4 and (stride := _stride(value)) is not None
-    }
-    return create_feature_extractor(network, list(last.values()), suppress_diff_warning=True)
-
-
 def announced(network: nn.Module, in_channels: int) -> tuple[FeatureInfo, ...]:
     """What a 2D network returns, as a picture shows.
 
     Raises:
         ValueError: it returns something else than maps whose sizes are the picture's, divided.
     """
-    maps = _maps(_answer(network, in_channels))
-    strides = [_stride(features) for features in maps]
+    maps = maps_of(_answer(network, in_channels))
+    strides = [stride_of(features, (SIDE, SIDE)) for features in maps]
     if None in strides:
         sizes = [tuple(features.shape) for features in maps]
         raise ValueError(f"{type(network).__name__} answers {sizes} to a picture of {SIDE} x {SIDE}: no maps of it")
@@ -116,15 +103,3 @@ def _answer(network: nn.Module, in_channels: int) -> object:
     finally:
         for module, mode in training.items():
             module.training = mode
-
-
-def _maps(answer: Tensor | Sequence[Tensor] | dict[str, Tensor]) -> list[Tensor]:
-    if isinstance(answer, Tensor):
-        return [answer]
-    return list(answer.values() if isinstance(answer, dict) else answer)
-
-
-def _stride(features: Tensor) -> int | None:
-    """Of a map of the picture; None of what is none: a vector, a map that was cut, one with its channels at the end."""
-    height, width = features.shape[2:]
-    return SIDE // height if height == width > 1 and SIDE % height == 0 else None

@@ -1,5 +1,6 @@
 """Kernels of pictures as kernels of volumes; pure functions on tensors, (O, I, H, W) to (O, I, D, H, W)."""
 
+import torch
 from torch import Tensor
 
 FILLINGS = ("i3d", "centre")
@@ -33,9 +34,9 @@ def inflate_kernel(weight: Tensor, depth: int, how: str) -> Tensor:
 def fit_input_channels(weight: Tensor, channels: int, rgb: str = "sum") -> Tensor:
     """A kernel (O, I, ...) for ``channels`` input channels.
 
-    Colours become one channel by their sum: the answer to a grey image in all three colours stays what it was ('mean'
-    is a third of it). They become n channels by turns, times 3 / n, as timm has it. One channel becomes n by copies,
-    each divided by n.
+    What it answers to copies of a grey image stays as it was: one channel takes the sum of the colours ('mean' a third
+    of it), two take half of it each, three and more a colour each by turns, divided by how many take that colour. One
+    channel becomes n by copies, each divided by n.
 
     Raises:
         ValueError: the kernel has neither 1 nor 3 nor ``channels`` input channels, or ``rgb`` is another word.
@@ -47,7 +48,39 @@ def fit_input_channels(weight: Tensor, channels: int, rgb: str = "sum") -> Tenso
         return weight
     if given not in (1, COLOURS):
         raise ValueError(f"a kernel for {given} input channels cannot be fitted to {channels}; only 1 or 3 can")
-    if given == COLOURS and channels == 1:
-        return weight.sum(1, keepdim=True) if rgb == "sum" else weight.mean(1, keepdim=True)
+    if given == COLOURS and channels < COLOURS:
+        one = weight.sum(1, keepdim=True) if rgb == "sum" or channels > 1 else weight.mean(1, keepdim=True)
+        return one.repeat_interleave(channels, 1) / channels
     turns = [channel % given for channel in range(channels)]
-    return weight[:, turns] * (given / channels)
+    takers = weight.new_tensor([turns.count(colour) for colour in turns])
+    return weight[:, turns] / takers.view(-1, *[1] * (weight.dim() - 2))
+
+
+def spread_over_slices(weight: Tensor, channels: int, *, slices: int, place: int, how: str = "average") -> Tensor:
+    """A kernel (O, 3 or 1, H, W) of pictures for windows of slices that are a picture's channels, channel by channel.
+
+    Equal slices are answered as the grey picture in all colours was, whatever ``how``.
+
+    Args:
+        channels: of the result: those of the volume times ``slices``.
+        slices: of a window.
+        place: in the window, of the slice that is answered.
+        how: 'average' gives every slice an equal share of the colours' sum, as I3D fills a kernel; 'repeat' gives
+            slices the colours by turns, each divided by how many take it; 'centre' gives all to the slice at ``place``,
+            so that training begins with the 2D network.
+
+    Raises:
+        ValueError: another ``how``, or a kernel for other input channels.
+    """
+    if weight.shape[1] not in (1, COLOURS):
+        raise ValueError(f"a kernel for {weight.shape[1]} input channels is none for grey pictures or for colours")
+    if how == "repeat":
+        window = fit_input_channels(weight, slices)
+    else:
+        grey = weight.sum(1, keepdim=True)
+        share = {"average": torch.full((slices,), 1 / slices), "centre": torch.eye(slices)[place]}
+        if how not in share:
+            raise ValueError(f"first_conv={how!r} is none of average, repeat, centre")
+        window = grey * share[how].to(weight).view(1, -1, 1, 1)
+    volumes = channels // slices
+    return window.repeat(1, volumes, 1, 1) / volumes

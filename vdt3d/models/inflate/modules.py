@@ -1,6 +1,7 @@
 """Any 2D convolutional network as a 3D one with its weights: every layer of pictures exchanged for one of volumes."""
 
 from copy import deepcopy
+from functools import cache
 
 import torch
 from mmcv.cnn.bricks import wrappers
@@ -124,7 +125,7 @@ def probe(network: nn.Module, in_channels: int) -> object:
 class PictureFunctionsRefused(TorchFunctionMode):
     """Refuses functions that take two of a volume's three axes for the two of a picture."""
 
-    REDUCTIONS = ("mean", "sum", "amax", "amin", "var", "std")
+    REDUCTIONS = ("mean", "sum", "amax", "amin", "var", "std", "norm")
 
     def __torch_function__(self, func, types, args=(), kwargs=None):
         kwargs = kwargs or {}
@@ -147,6 +148,9 @@ def _exchange(name: str, module: nn.Module, how: str, depth_padding: str) -> nn.
     try:
         if kind in LAYERS:
             return LAYERS[kind](module, how, depth_padding).train(module.training)
+        if kind.__module__.startswith("timm.") and kind.__name__ in GATES:
+            module.__class__ = _folding(kind)
+            return module  # with its convolutions, which see one place alone
         if (relative := _relative(module)) is not None:
             module.__class__ = relative  # the same but for the number of axes, so state, mode and hooks stay
         elif _of_pictures(module):
@@ -174,12 +178,41 @@ class NormAct3d(nn.BatchNorm3d):
         return self.act(self.drop(super().forward(x)))
 
 
+class ConvNeXtBlock3d(nn.Module):
+    """A block of timm's ConvNeXt, whose own forward knows the axes of a picture by their numbers."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.conv_dw(x)
+        y = self.mlp(self.norm(y)) if self.use_conv_mlp else self.mlp(self.norm(y.movedim(1, -1))).movedim(-1, 1)
+        if self.gamma is not None:
+            y = y * self.gamma.view(-1, 1, 1, 1)
+        return self.drop_path(y) + self.shortcut(x)
+
+
+# timm's layers that gather over all places, however these lie, and scale channels by it
+GATES = {"SqueezeExcite", "SEModule", "EffectiveSEModule", "EcaModule", "GlobalResponseNorm"}
+
+
+class Folding:
+    """Put before one of ``GATES``: two axes of the volume laid along one, so that it sees as many as a picture has."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x.flatten(2, 3)).unflatten(2, x.shape[2:4])
+
+
+@cache
+def _folding(kind: type[nn.Module]) -> type[nn.Module]:
+    return type(f"{kind.__name__}3d", (Folding, kind), {})
+
+
 RELATIVES = {nn.BatchNorm2d: nn.BatchNorm3d, nn.InstanceNorm2d: nn.InstanceNorm3d, nn.Dropout2d: nn.Dropout3d}
 
 
 def _relative(module: nn.Module) -> type[nn.Module] | None:
     if type(module).__name__ == "LayerNorm2d" and isinstance(module, nn.LayerNorm):
         return ChannelNorm3d
+    if type(module).__name__ == "ConvNeXtBlock" and type(module).__module__.startswith("timm."):
+        return ConvNeXtBlock3d
     if isinstance(module, nn.BatchNorm2d) and {"drop", "act"} <= dict(module.named_children()).keys():
         return NormAct3d
     return RELATIVES.get(type(module))

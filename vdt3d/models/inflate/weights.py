@@ -1,6 +1,6 @@
 """Checkpoints made to fit: 2D kernels into 3D networks, colours into one channel, names of others into ours."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from torch import Tensor, nn
@@ -9,6 +9,7 @@ from vdt3d.models.inflate.kernels import COLOURS, FILLINGS, fit_input_channels, 
 from vdt3d.models.inflate.layouts import COMMON, Found, nearest, recognise
 from vdt3d.utils.checkpoint import CheckpointError, names_in
 
+Fit = Callable[[Tensor, int], Tensor]
 KERNEL_DIMS = (4, 5)  # of pictures and of volumes
 # Where two networks differ in one of these, few tensors match, which the loader sees, and ``min_matched`` may allow it;
 # where they differ in another, nearly all may match, and yet the result would be neither of the two.
@@ -36,7 +37,8 @@ def adapt(state: Mapping[str, Tensor], target: nn.Module, *, how: str | None, na
     """Make a checkpoint fit a model, as far as that can be done without loss.
 
     Its layout is recognised, its names become ours, 2D kernels get a depth (``inflate``), and the first convolution
-    the model's input channels. Tensors that already have the model's shape stay as they are.
+    the model's input channels: by ``fit_input`` of the model or of its backbone where they have a way of their own,
+    else by ``fit_input_channels``. Tensors that already have the model's shape stay as they are.
 
     Args:
         state: of the file.
@@ -63,7 +65,7 @@ def adapt(state: Mapping[str, Tensor], target: nn.Module, *, how: str | None, na
     given = {new: old for old, new in names_in(wanted, state).items()}
     shapes = {given[key]: value.shape for key, value in wanted.items() if key in given}  # in the model's order
     try:
-        fitted, notes = inflate(state, shapes, how)
+        fitted, notes = inflate(state, shapes, how, _fit_of(target))
     except CheckpointError as error:
         raise CheckpointError(f"{name}: not loaded. It was recognised as: {found}. {error}") from None
     if found.layout is not None:
@@ -72,7 +74,7 @@ def adapt(state: Mapping[str, Tensor], target: nn.Module, *, how: str | None, na
 
 
 def inflate(
-    state: Mapping[str, Tensor], shapes: Mapping[str, Sequence[int]], how: str | None, rgb: str = "sum"
+    state: Mapping[str, Tensor], shapes: Mapping[str, Sequence[int]], how: str | None, fit: Fit = fit_input_channels
 ) -> tuple[dict[str, Tensor], list[str]]:
     """The state dict of a 2D network for a 3D one: a pure function of tensors.
 
@@ -85,7 +87,7 @@ def inflate(
         state: of the 2D network.
         shapes: of the target's tensors by the names in ``state``, in the order of the target.
         how: 'i3d' or 'centre', for kernels that get more than one slice.
-        rgb: 'sum' or 'mean': how colours become one channel.
+        fit: from a kernel and a number of input channels to a kernel for them.
 
     Returns:
         The new state dict, and what was changed, in sentences for a log.
@@ -108,7 +110,7 @@ def inflate(
                 raise CheckpointError(_say_how(key, tensor, shape, how))
             if tensor.shape[1] != channels:
                 notes.append(f"{key}: {tensor.shape[1]} input channels made {channels}")
-                tensor = fit_input_channels(tensor, channels, rgb)
+                tensor = fit(tensor, channels)
             if len(shape) > tensor.dim():
                 tensor = inflate_kernel(tensor, depth, how if depth > 1 else FILLINGS[0])
                 deepened, flat = deepened + (depth > 1), flat + (depth == 1)
@@ -118,6 +120,11 @@ def inflate(
     if flat:
         notes.append(f"{flat} 2D kernels became kernels of one slice")
     return fitted, notes
+
+
+def _fit_of(target: nn.Module) -> Fit:
+    parts = (target, getattr(target, "backbone", None))
+    return next((part.fit_input for part in parts if hasattr(part, "fit_input")), fit_input_channels)
 
 
 def _fillable(tensor: Tensor, shape: tuple[int, ...], first: bool) -> bool:
