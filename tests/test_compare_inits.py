@@ -227,6 +227,7 @@ def test_two_arms_from_start_to_end(family: Path, tmp_path: Path, monkeypatch: p
 
     # A run whose test was lost goes on at the end of its training.
     (tmp_path / "pre-1-0/result.json").unlink()
+    monkeypatch.setattr("vdt3d.engine.comparison.save", lambda figure, path: None)  # they are drawn already
     compare(family, tmp_path)
     again = json.loads((tmp_path / "pre-1-0/result.json").read_text())
     assert again["cases"] == lines[-1]["cases"] and again["validation"] == lines[-1]["validation"]
@@ -317,6 +318,7 @@ def no_score(family: Path) -> list[str]:
     [
         (["--inits", "scratch", "i3d"], "there is no arm 'i3d' of net_scratch_2e_tiny.py; there are "),
         (["--weights", "pre=nowhere.pth"], "pre starts from nowhere.pth, which is not there"),
+        (["--weights", "pre=zoo:nowhere"], "no weights 'nowhere' in the zoo"),
         (["--weights", "nowhere.pth"], "wanted ARM=FILE"),
         (["--shard", "2/2"], "wanted I/N with I from 0 to N - 1"),
         (["--fractions", "40"], "more than 0 and at most 1, got 40.0"),

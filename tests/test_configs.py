@@ -221,11 +221,14 @@ def released(name: str) -> dict[str, Tensor]:
         if name == "zoo:medicalnet-resnet-18":
             state = MODELS.build(dict(type="ResNet3D", depth=18, shortcut_type="A")).state_dict()
             return {f"module.{key}": value for key, value in state.items()}
-        if name in ("pretrained/Genesis_Chest_CT.pt", "zoo:genesis-chest-ct"):
+        if name == "zoo:genesis-chest-ct":
             return {f"module.{key}": value for key, value in UNet3D(num_classes=1).state_dict().items()}
-    pretraining = {"pretrained/res3d18_imagenet_BN_73.07-5ff2ecb7.pth": "resnet3d-18_vdt_8xb32-step-100e_in1k"}
-    run = pretraining.get(name) or Path(name).parent.name  # work_dirs/CONFIG/epoch_48.pth
-    config = Config.fromfile(ROOT / f"configs/imagenet_pretrain/{run}.py", lazy_import=False)
+    trained_by = {
+        "zoo:vdt-resnet3d-18": "imagenet_pretrain/resnet3d-18_vdt_8xb32-step-100e_in1k",
+        "work_dirs/pretrain/epoch_10.pth": "debug/pretrain",  # as the README has it
+    }
+    run = trained_by.get(name) or f"imagenet_pretrain/{Path(name).parent.name}"  # work_dirs/CONFIG/epoch_48.pth
+    config = Config.fromfile(ROOT / f"configs/{run}.py", lazy_import=False)
     state = MODELS.build(config.model.backbone).state_dict()
     return {f"backbone.{key}": value.to("meta") for key, value in state.items()}
 
@@ -253,7 +256,7 @@ def check_at_full_size(config: Config) -> None:
 
 
 def test_the_configs_are_found():
-    assert len(CONFIGS) == 92, CONFIGS
+    assert len(CONFIGS) == 94, CONFIGS
 
 
 STEPPED: dict[str, str] = {}  # shrunk configs: arms that differ in their weights alone are one when these are gone
@@ -350,7 +353,7 @@ def arms() -> list[tuple[str, str, str]]:
 
 
 def test_every_comparison_has_its_arms():
-    assert len(arms()) == 44, arms()
+    assert len(arms()) == 45, arms()
 
 
 @pytest.mark.parametrize(("path", "name", "scratch"), arms())

@@ -37,21 +37,30 @@ def test_the_filling_must_be_named():
 
 
 @pytest.mark.parametrize("dims", [2, 3])
-@pytest.mark.parametrize(("given", "channels"), [(3, 1), (3, 4), (3, 3), (1, 4), (4, 4), (3, 2)])
+@pytest.mark.parametrize(("given", "channels"), [(3, 1), (3, 2), (3, 3), (3, 4), (3, 5), (3, 7), (1, 4), (4, 4)])
 def test_copies_of_a_grey_image_are_answered_as_before(dims, given, channels):
     torch.manual_seed(0)
     weight, grey = torch.randn(2, given, *[3] * dims), torch.randn(1, 1, *[5] * dims)
     conv = torch.conv2d if dims == 2 else torch.conv3d
     before = conv(grey.repeat(1, given, *[1] * dims), weight)
     fitted = fit_input_channels(weight, channels)
-    if (given, channels) == (3, 4):
-        # Colours in turn are red, green, blue, red: the sum over four is not that over three, its share of red is.
-        assert torch.equal(fitted[:, 3], fitted[:, 0])
-        assert torch.allclose(fitted[:, :3] * 4 / 3, weight)
-    elif (given, channels) == (3, 2):
-        assert torch.allclose(fitted, weight[:, :2] * 1.5)
-    else:
-        assert torch.allclose(conv(grey.repeat(1, channels, *[1] * dims), fitted), before, atol=1e-5)
+    assert fitted.shape[1] == channels
+    assert torch.allclose(conv(grey.repeat(1, channels, *[1] * dims), fitted), before, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("channels", "expected"),
+    [
+        (1, [9]),
+        (2, [4.5, 4.5]),  # half of 1 + 2 + 6
+        (4, [0.5, 2, 6, 0.5]),  # two take red
+        (5, [0.5, 1, 6, 0.5, 1]),
+        (7, [1 / 3, 1, 3, 1 / 3, 1, 3, 1 / 3]),
+    ],
+)
+def test_colours_for_other_numbers_of_channels(channels, expected):
+    weight = torch.tensor([1.0, 2.0, 6.0]).view(1, 3, 1, 1)
+    assert fit_input_channels(weight, channels).flatten().tolist() == pytest.approx(expected)
 
 
 def test_the_mean_is_a_third_of_the_sum():

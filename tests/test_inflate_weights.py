@@ -17,6 +17,7 @@ from vdt3d.registry import MODELS
 from vdt3d.utils.checkpoint import CheckpointError, LoadReport, load_weights, read_any, state_dict_of
 
 WIDTH = 4
+LOSS = dict(loss_decode=dict(type="CrossEntropyLoss3D"))  # the usual one would take seconds to import MONAI
 PICTURES = resnet(18, width=WIDTH, dims=2, in_channels=3) | linear("fc", 10, 8 * WIDTH)
 
 
@@ -95,9 +96,10 @@ def test_the_released_file_fills_a_backbone_of_full_width():
 def test_whole_segmentation_networks_fill_ours():
     features = dict(depth_stride=True, unet_features=True, stem_stride=False, out_indices=(0, 1, 2, 3))
     backbone = classifier(**features)["backbone"]
-    head = dict(type="FCNHead3D", num_classes=14)
+    head = dict(type="FCNHead3D", num_classes=14, **LOSS)
     unet = dict(backbone=backbone | dict(stem_pool=True), neck=dict(type="UNetNeck"), decode_head=head)
-    fcn = dict(backbone=backbone, decode_head=dict(type="LIDCFCNHead", num_classes=2, channels=8, hidden_channels=6))
+    narrow = dict(type="LIDCFCNHead", num_classes=2, channels=8, hidden_channels=6, **LOSS)
+    fcn = dict(backbone=backbone, decode_head=narrow)
     for parts, shapes, left in (
         (unet, stdunet(WIDTH), ()),
         (fcn, lidc(WIDTH, 8, 6), ("conv3.conv.weight", "conv3.conv.bias", "conv_seg.weight", "conv_seg.bias")),
@@ -111,7 +113,7 @@ def test_whole_segmentation_networks_fill_ours():
 def test_models_genesis_fills_the_unet_but_for_scores_of_other_classes():
     state = filled(genesis(2, classes=1))
     backbone = dict(type="UNet3D", base_channels=2, num_classes=3)
-    model = MODELS.build(dict(type="VolumeSegmentor", backbone=backbone, decode_head=dict(type="PseudoHead")))
+    model = MODELS.build(dict(type="VolumeSegmentor", backbone=backbone, decode_head=dict(type="PseudoHead", **LOSS)))
     report = load(model, state)
     scores = ("out_tr.final_conv.weight", "out_tr.final_conv.bias")
     assert report.missing == tuple(f"backbone.{key}" for key in scores)
@@ -192,6 +194,16 @@ def test_a_converted_network_says_itself_how(how, tmp_path):
         kernel = got[f"network.{key}"]
         assert torch.equal(kernel if how == "acs" else kernel[:, :, 1], state[key])
     assert torch.equal(got["network.bn1.running_var"], state["bn1.running_var"])
+
+
+@pytest.mark.parametrize(("rgb", "share"), [("sum", 1), ("mean", 1 / 3)])
+def test_a_converted_network_says_itself_what_becomes_of_colours(rgb, share):
+    state = filled(PICTURES)
+    pictures = dict(type="mmpretrain.ResNet", depth=18, base_channels=WIDTH, stem_channels=WIDTH)
+    model = MODELS.build(classifier("Convert2d", model=pictures, how="acs", rgb=rgb))
+    load(model, state)
+    expected = state["conv1.weight"].sum(1, keepdim=True) * share
+    torch.testing.assert_close(model.backbone.network.conv1.weight.data, expected)
 
 
 def test_without_a_word_cubic_kernels_are_refused(tmp_path):

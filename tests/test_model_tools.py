@@ -2,6 +2,9 @@
 
 import hashlib
 import json
+import resource
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -11,7 +14,7 @@ import torch
 import yaml
 from mmengine.config import Config
 
-from vdt3d.cli import main
+from vdt3d.cli import main, publish
 from vdt3d.cli.config import load_model
 from vdt3d.cli.convert import CONVS, network_of
 from vdt3d.engine import Runner
@@ -34,6 +37,20 @@ def refused(words: list[object], capsys) -> str:
 def run(words: list[object], capsys) -> str:
     main([str(word) for word in words])
     return capsys.readouterr().out
+
+
+@contextmanager
+def full_disk(size: int) -> Iterator[None]:
+    """No file may grow beyond ``size`` bytes; Python ignores the signal that comes with it."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+NOT_WRITTEN = "it was not written, and what was there before is whole: "
 
 
 # ---- download ----
@@ -61,6 +78,16 @@ def test_download_takes_a_file_fetched_by_hand(tmp_path, capsys, monkeypatch):
     assert "did you mean 'ours'" in refused(["download", "our"], capsys)
     assert "say as which NAME" in refused(["download", "--from", "a.pth"], capsys)
     assert "Is a directory" in refused(["download", "ours", "--from", tmp_path], capsys)
+
+
+def test_a_full_disk_keeps_no_half_of_a_file_fetched_by_hand(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(zoo, "entries", lambda: [zoo.Entry("ours", "task", "data", {}, "data", "MIT", "ours.pth")])
+    monkeypatch.setattr(zoo, "cache_folder", lambda: tmp_path / "cache")
+    (tmp_path / "a.pth").write_bytes(b"weights" * 1000)
+    with full_disk(1000):
+        said = refused(["download", "ours", "--from", tmp_path / "a.pth"], capsys)
+    assert NOT_WRITTEN + repr(str(tmp_path / "cache/ours.pth")) in said
+    assert list((tmp_path / "cache").iterdir()) == []
 
 
 # ---- convert ----
@@ -119,6 +146,15 @@ def test_convert_keeps_files_and_wants_2d_kernels(flat, tmp_path, capsys):
     assert "deep.pth: has no 2D kernels to convert" in refused(words, capsys)
     assert "neither resnet3d-DEPTH" in refused(["convert", flat, tmp_path / "b", "--how", "acs", "--arch", "x"], capsys)
     assert not (tmp_path / "deeper.pth").exists()
+
+
+@pytest.mark.parametrize("suffix", [".safetensors", ".pth"])
+def test_a_full_disk_keeps_no_half_of_what_was_converted(flat, suffix, capsys):
+    out = flat.with_name(f"deep{suffix}")
+    with full_disk(1000):
+        said = refused(["convert", flat, out, "--how", "i3d"], capsys)
+    assert NOT_WRITTEN + repr(str(out)) in said
+    assert list(flat.parent.iterdir()) == [flat]
 
 
 BACKBONE = dict(type="ResNet3D", depth=10, base_channels=2, stem_channels=2)
@@ -243,6 +279,30 @@ def test_what_does_not_fit_its_config_is_not_published(trained, tmp_path, capsys
         main([str(word) for word in [*words, "--metric", "auc"]])
     assert "'auc' is not of the form dice=0.87" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+def test_a_full_disk_keeps_no_half_of_what_is_published(trained, tmp_path, capsys, monkeypatch):
+    words = [
+        "publish",
+        trained / "epoch_2.pth",
+        tmp_path,
+        "--name",
+        "a",
+        "--config",
+        trained / "net_scratch_1xb2_tiny.py",
+    ]
+    with monkeypatch.context() as patched, full_disk(100_000):  # enough to read a config, which mmengine copies
+        patched.setattr(publish, "weights_of", lambda *_: {"a": torch.zeros(100_000)})
+        assert NOT_WRITTEN + repr(str(tmp_path / "a.safetensors")) in refused(words, capsys)
+    assert list(tmp_path.iterdir()) == []
+
+    def full(entry: zoo.Entry) -> str:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(zoo, "described", full)  # the weights are written, their entry is not
+    said = refused(words, capsys)
+    assert "No space left on device; it was not written" in said and ".yml" in said
+    assert list(tmp_path.iterdir()) == []
 
 
 # ---- examine ----

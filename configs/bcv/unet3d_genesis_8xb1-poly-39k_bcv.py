@@ -12,4 +12,4 @@ model = dict(
 )
 channels_last = True
 default_hooks = dict(checkpoint=dict(interval=3900, save_best="dice"), logger=dict(interval=100))
-load_from = "pretrained/Genesis_Chest_CT.pt"
+load_from = "zoo:genesis-chest-ct"

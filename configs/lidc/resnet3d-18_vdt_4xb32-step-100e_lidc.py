@@ -1,3 +1,3 @@
 # The same from VDT weights: the released file, or a checkpoint of configs/imagenet_pretrain.
 _base_ = "resnet3d-18_scratch_4xb32-step-100e_lidc.py"
-load_from = "pretrained/res3d18_imagenet_BN_73.07-5ff2ecb7.pth"
+load_from = "zoo:vdt-resnet3d-18"

@@ -13,4 +13,4 @@ model = dict(
 optim_wrapper = dict(optimizer=dict(lr=1e-4))
 channels_last = True
 default_hooks = dict(checkpoint=dict(interval=1338, save_best="dice"), logger=dict(interval=100))
-load_from = "pretrained/Genesis_Chest_CT.pt"
+load_from = "zoo:genesis-chest-ct"

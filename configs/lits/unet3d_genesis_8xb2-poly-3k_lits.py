@@ -6,4 +6,4 @@ model = dict(
     neck=None,
     decode_head=dict(_delete_=True, type="PseudoHead", label_map={2: 1}, loss_decode=dict(type="ComboLoss")),
 )
-load_from = "pretrained/Genesis_Chest_CT.pt"
+load_from = "zoo:genesis-chest-ct"

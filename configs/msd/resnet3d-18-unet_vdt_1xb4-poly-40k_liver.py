@@ -16,4 +16,4 @@ val_dataloader = dict(dataset=dataset)
 test_dataloader = dict(dataset=dataset)
 channels_last = True
 default_hooks = dict(checkpoint=dict(interval=4000, save_best="dice"), logger=dict(interval=100))
-load_from = "pretrained/res3d18_imagenet_BN_73.07-5ff2ecb7.pth"
+load_from = "zoo:vdt-resnet3d-18"

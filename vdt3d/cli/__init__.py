@@ -61,10 +61,10 @@ def _command(argv: list[str]) -> str:
 
 
 def _is_the_users(error: Exception) -> bool:
-    """Whether the message alone tells what to mend: bad input, a missing file, a name or a config that is wrong."""
+    """Whether the message alone tells what to mend: bad input, a missing file, a full disk, a wrong name or config."""
     from vdt3d.registry import UnknownTypeError
 
-    return isinstance(error, ValueError | FileNotFoundError | UnknownTypeError)
+    return isinstance(error, ValueError | OSError | UnknownTypeError)
 
 
 def _in_short(error: Exception) -> str:

@@ -94,7 +94,7 @@ class Job(NamedTuple):
 def plan(
     arms: Mapping[str, Path], runs: "Sequence[Run]", base: Path, options: list[str], weights: Mapping[str, str]
 ) -> list[Job]:
-    """The jobs of all runs, checked as far as can be before the first of them begins.
+    """The jobs of all runs, checked as far as can be before the first of them begins, with what they need downloaded.
 
     Args:
         arms: the config of each arm.
@@ -104,16 +104,17 @@ def plan(
 
     Raises:
         FileNotFoundError: the file an arm starts from is not there.
-        ValueError: the arms differ in more than their start, or cannot be compared case by case, or a fraction is out
-            of range.
+        ValueError: the arms differ in more than their start, or cannot be compared case by case, a fraction is out of
+            range, or a download failed.
     """
     configs = {arm: load_config(Namespace(config=path, cfg_options=options)) for arm, path in arms.items()}
     from vdt3d.engine.comparison import check_alike, describe, label_subset, repeated, score_of, training_cases
+    from vdt3d.utils.checkpoint import local_copy
 
     check_alike(configs)
     for arm, config in configs.items():
         source = weights.get(arm) or config.get("load_from")
-        if source and ":" not in source and not Path(source).is_file():
+        if source and not local_copy(source).is_file():
             raise FileNotFoundError(f"{arm} starts from {source}, which is not there; fetch it or --weights {arm}=FILE")
     first = next(iter(configs.values()))
     score, by_epoch, cases = score_of(first), first.train_cfg.get("by_epoch", True), training_cases(first)

@@ -23,11 +23,7 @@ def run(args: Namespace) -> None:
     if args.list or args.name is None:
         Console(highlight=False).print(table(entries()))
         return
-    try:
-        path = fetch(args.name, source=args.source)
-    except OSError as error:  # no such file, no space, no right to write
-        raise ValueError(str(error)) from error
-    Console(highlight=False).print(str(path), soft_wrap=True, markup=False)
+    Console(highlight=False).print(str(fetch(args.name, source=args.source)), soft_wrap=True, markup=False)
 
 
 def table(found: Iterable):

@@ -49,22 +49,26 @@ def run(args: Namespace) -> None:
     args.out_dir.mkdir(parents=True, exist_ok=True)
     unnamed = args.out_dir / f"{args.name}.safetensors"
     write_weights(weights, unnamed, meta=about)
-    digest = sha256_of(unnamed)
-    path = unnamed.replace(args.out_dir / f"{args.name}-{digest[:8]}.safetensors")
-    data = args.config.stem.rpartition("_")[2]
-    entry = Entry(
-        name=args.name,
-        task="Image Segmentation" if "decode_head" in config.model else "Image Classification",
-        data=data,
-        metrics=dict(args.metric) or scores(source.with_name("scores.jsonl"), meta, config),
-        scored=data,
-        licence=args.licence,
-        file=path.name,
-        sha256=digest,
-        size=path.stat().st_size,
-        config=args.config.name if args.config.is_absolute() else args.config.as_posix(),
-    )
-    write_aside(path.with_suffix(".yml"), lambda aside: aside.write_text(described(entry), encoding="utf-8"))
+    try:
+        digest = sha256_of(unnamed)
+        path = args.out_dir / f"{args.name}-{digest[:8]}.safetensors"
+        data = args.config.stem.rpartition("_")[2]
+        entry = Entry(
+            name=args.name,
+            task="Image Segmentation" if "decode_head" in config.model else "Image Classification",
+            data=data,
+            metrics=dict(args.metric) or scores(source.with_name("scores.jsonl"), meta, config),
+            scored=data,
+            licence=args.licence,
+            file=path.name,
+            sha256=digest,
+            size=unnamed.stat().st_size,
+            config=args.config.name if args.config.is_absolute() else args.config.as_posix(),
+        )
+        write_aside(path.with_suffix(".yml"), lambda aside: aside.write_text(described(entry), encoding="utf-8"))
+        unnamed.replace(path)
+    finally:
+        unnamed.unlink(missing_ok=True)  # where its entry could not be written
     console = Console(highlight=False, markup=False)
     averaged = " (averaged)" if "ema_state_dict" in checkpoint else ""
     console.print(f"{len(weights)} tensors{averaged} are in {path}; the entry for a metafile:\n", soft_wrap=True)

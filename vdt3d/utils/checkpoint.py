@@ -97,11 +97,7 @@ def write_checkpoint(content: dict, path: str | Path) -> None:
             file.flush()
             os.fsync(file.fileno())
 
-    try:
-        write_aside(path, save)
-    except OSError as error:
-        reason = f"{error.strerror}; this checkpoint was not written, earlier ones are whole"
-        raise OSError(error.errno, reason, str(path)) from error
+    write_aside(path, save)
 
 
 def write_weights(state: Mapping[str, Tensor], path: str | Path, *, meta: Mapping) -> None:

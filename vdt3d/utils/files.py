@@ -15,7 +15,11 @@ def package_roots() -> tuple[Path, Path]:
 
 
 def write_aside(path: Path, write: Callable[[Path], None]) -> None:
-    """Let ``write`` fill a temporary file beside ``path``, then rename it; on failure nothing of it is left."""
+    """Let ``write`` fill a temporary file beside ``path``, then rename it; on failure nothing of it is left.
+
+    Raises:
+        OSError: it could not be written, as on a full disk; the message names ``path``, which is as it was.
+    """
     handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     os.close(handle)
     aside = Path(name)
@@ -25,6 +29,13 @@ def write_aside(path: Path, write: Callable[[Path], None]) -> None:
         aside.replace(path)
     except BaseException as error:
         aside.unlink(missing_ok=True)
-        if isinstance(error, RuntimeError) and isinstance(error.__context__, OSError):
-            raise error.__context__ from None
+        cause = error.__context__ if isinstance(error, RuntimeError) else error  # torch's writer hides it
+        if isinstance(cause, OSError) and cause.errno and _concerns(cause, name):
+            reason = f"{cause.strerror}; it was not written, and what was there before is whole"
+            raise OSError(cause.errno, reason, str(path)) from cause
         raise
+
+
+def _concerns(error: OSError, name: str) -> bool:
+    """Whether an error is about the file ``name``, and not about another that it was to be copied from."""
+    return name in (error.filename, error.filename2) or not isinstance(error.filename, str)
