@@ -20,7 +20,7 @@ BN = {"type": "BN"}
 FOUR = {"in_index": [0, 1, 2, 3]}
 OVERLAPS = {"a": (1, 3), "b": (2, 3)}  # labels 0 to 3 are sums of bits
 RESNET = {"type": "ResNetV1c", "depth": 18, "base_channels": 16, "norm_cfg": BN}
-# mmsegmentation's segmentors: of each family one, narrow
+# mmsegmentation's segmentors, of each family one, narrow; and one of them around encoders of timm
 SEGMENTORS = {
     "UNet": {
         "backbone": {"type": "UNet", "base_channels": 4, "norm_cfg": BN},
@@ -63,6 +63,14 @@ ENCODER = {
     "neck": {"type": "PictureUNetNeck", "channels": [4, 4, 8, 8]},
     "decode_head": {"type": "FCNHead", "channels": 4, "num_convs": 0, "concat_input": False},
 }
+ENCODERS = ("resnet10t", "mobilenetv3_small_050", "regnety_002", "convnext_atto", "test_convnext")
+SEGMENTORS |= {
+    f"timm.{name}": {
+        "backbone": {"type": "PictureEncoder", "model": f"timm.{name}"},
+        "decode_head": {"type": "UPerHead", "channels": 8, "norm_cfg": BN, **FOUR},
+    }
+    for name in ENCODERS
+}
 TINY = {key: part for key, part in SEGMENTORS["UNet"].items() if key != "auxiliary_head"}
 INFERER = {"inferer": {"type": "SliceWindowInferer", "batch": 2}}
 
@@ -86,7 +94,7 @@ def labelled(slices: int, side: int = 64, labels: int = 4, seed: int = 0, **meta
 
 @pytest.mark.parametrize("slices", [3, 5, 7])
 @pytest.mark.parametrize("name", SEGMENTORS)
-def test_segmentors_of_mmsegmentation_learn_from_windows(name, slices):
+def test_segmentors_and_encoders_learn_from_windows(name, slices):
     torch.manual_seed(0)
     model = segmentor(SEGMENTORS[name], window={"slices": slices})
     windows = torch.rand(2, 1, slices, 64, 64)

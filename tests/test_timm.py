@@ -1,7 +1,7 @@
 """Networks of timm in 3D: their files fill them, and a stack of equal slices is answered as the picture is."""
 
 import sys
-from functools import cache
+from functools import cache, partial
 
 import pytest
 import timm
@@ -11,8 +11,9 @@ from timm.layers.grn import GlobalResponseNorm
 from torch import Tensor, nn
 from torchvision.ops import Permute
 
-from vdt3d.models import Convert2d
+from vdt3d.models import Convert2d, PictureEncoder
 from vdt3d.models.inflate import ConversionError, to_3d
+from vdt3d.models.inflate.kernels import spread_over_slices
 from vdt3d.models.inflate.weights import adapt
 from vdt3d.utils.checkpoint import load_weights
 
@@ -142,3 +143,20 @@ def test_without_the_package_it_is_asked_for(monkeypatch):
     monkeypatch.setitem(sys.modules, "timm", None)
     with pytest.raises(ValueError, match=r"model='timm.resnet18' is of a package that is not there: pip install timm"):
         Convert2d("timm.resnet18")
+
+
+@pytest.mark.parametrize("slices", [3, 5, 7])
+@pytest.mark.parametrize("name", NETWORKS)
+def test_its_files_fill_encoders_of_slice_windows_which_keep_the_law(name, slices):
+    flat = network(name)
+    encoder = PictureEncoder(f"timm.{name}", in_channels=slices).eval()
+    encoder.fit_input = partial(spread_over_slices, slices=slices, place=slices // 2)
+    adapted = adapt(flat.state_dict(), encoder, how=None, name="a.pth")
+    assert load_weights(encoder, adapted.state, name="a.pth", hint=adapted.hint).missing == ()
+    colours = PictureEncoder(f"timm.{name}").eval()
+    load_weights(colours, flat.state_dict(), name="a.pth")
+    grey = picture()[:, :1]
+    answers = encoder(grey.expand(-1, slices, -1, -1)), colours(grey.expand(-1, 3, -1, -1))
+    assert [info.channels for info in encoder.feature_info] == [each.shape[1] for each in answers[0]]
+    for found, expected in zip(*answers, strict=True):
+        assert float((found - expected).abs().max() / expected.abs().max()) < 1e-4
