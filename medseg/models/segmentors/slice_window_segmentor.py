@@ -183,8 +183,8 @@ class SliceWindowSegmentor(ScanSegmentor):
                 window = getattr(step, "window", self.window)
                 if window != self.window:
                     raise ValueError(
-                        f"case '{sample.sample_name}' comes with {window}, the model has {self.window}: give data set and "
-                        "model the same window"
+                        f"case '{sample.sample_name}' comes with {window}, the model has {self.window}: give data set "
+                        "and model the same window"
                     )
 
     def _head(self, config: dict, infos: Sequence[FeatureInfo]) -> BaseDecodeHead:
