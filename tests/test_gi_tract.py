@@ -14,7 +14,7 @@ from medseg.datasets import GITract
 from medseg.datasets.gi_tract import ORGANS
 from vdt3d.datasets.synthetic import write_gi_like
 from vdt3d.datasets.synthetic.gi_slices import GI_ORGANS
-from vdt3d.io import ScanError, SliceStack
+from vdt3d.io import ScanError, SliceStack, slices
 from vdt3d.structures import overlapping_classes, overlapping_regions
 
 HEADER = "id,class,segmentation"
@@ -100,8 +100,8 @@ def test_slices_stay_in_their_files(tree: Path, monkeypatch: pytest.MonkeyPatch)
     sample = GITract(tree, split="all")[0]
     assert isinstance(sample.image.array, SliceStack)
     opened = []
-    honest = Image.open
-    monkeypatch.setattr(Image, "open", lambda path, *more: opened.append(Path(path).name) or honest(path, *more))
+    honest = slices.read_picture
+    monkeypatch.setattr(slices, "read_picture", lambda path: opened.append(path.name) or honest(path))
     assert sample.image.array[:, 1:2].max() == 20005
     assert opened == ["slice_0002_3_2_1.50_1.63.png"]
 

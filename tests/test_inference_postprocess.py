@@ -87,3 +87,15 @@ def test_a_config_names_the_steps_in_order():
     assert listed(PostProcess()(row(1, 0, 1))) == [1, 0, 1]
     with pytest.raises(UnknownTypeError, match="did you mean 'keep_largest'"):
         PostProcess([dict(type="keep_larger")])
+
+
+def test_organs_that_overlap_are_cleaned_one_by_one():
+    """Labels are sums of bits. The first organ has pieces of 4 and 1 voxels, the second of 2 and 1, the third of 1."""
+    before = row(1, 3, 3, 1, 0, 1 + 4, 0, 2)
+    steps = [dict(type="remove_small", min_mm3=2.0, overlapping=True)]
+    assert listed(PostProcess(steps)(before)) == [1, 3, 3, 1, 0, 0, 0, 0]
+    assert listed(PostProcess([dict(type="keep_largest", overlapping=True)])(before)) == [1, 3, 3, 1, 0, 4, 0, 0]
+    assert listed(PostProcess(steps)(row(0, 0))) == [0, 0]
+    # By labels, the overlap (3) is a thing of its own, and two organs lose it.
+    assert listed(PostProcess([dict(type="remove_small", min_mm3=3.0)])(before)) == [0] * 8
+    assert listed(PostProcess([dict(type="remove_small", min_mm3=3.0, overlapping=True)])(before)) == [1] * 4 + [0] * 4

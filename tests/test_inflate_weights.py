@@ -1,5 +1,6 @@
 """Checkpoints of others and of 2D networks in our models: every tensor arrives, or the refusal says what to do."""
 
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 
 import medseg.models  # noqa: F401
 from vdt3d.engine import Runner
+from vdt3d.models.inflate.kernels import fit_input_channels
 from vdt3d.models.inflate.weights import adapt, inflate
 from vdt3d.registry import MODELS
 from vdt3d.utils.checkpoint import CheckpointError, LoadReport, load_weights, read_any, state_dict_of
@@ -260,7 +262,7 @@ def test_a_kernel_for_colours_answers_grey_as_before():
         assert answer.shape == (1, 2, 3, 6, 6)  # the three interior slices
         torch.testing.assert_close(answer, as_picture.unsqueeze(2).expand_as(answer))
         assert notes == ["a: 3 input channels made 1", f"1 2D kernels filled the depth of 3D ones ({how})"]
-    mean, _ = inflate({"a": kernel}, {"a": (2, 1, 3, 3)}, None, rgb="mean")
+    mean, _ = inflate({"a": kernel}, {"a": (2, 1, 3, 3)}, None, partial(fit_input_channels, rgb="mean"))
     torch.testing.assert_close(mean["a"] * 3, kernel.sum(1, keepdim=True))
 
 

@@ -264,3 +264,11 @@ def test_a_damaged_checksum_is_seen(tmp_path):
     path.write_bytes(damaged)
     with pytest.raises(ScanError, match="cannot be read as a picture"):
         np.asarray(open_slices(tmp_path).array)
+
+
+def test_the_thickness_of_slices_may_be_told(tmp_path):
+    for number in (1, 2):
+        Image.fromarray(np.zeros((4, 5), np.uint16)).save(tmp_path / f"slice_{number:04d}_5_4_1.50_1.25.png")
+    assert read_volume(tmp_path, thickness=2.5).spacing == pytest.approx((2.5, 1.25, 1.5))
+    with pytest.raises(ScanError, match="knows no thickness"):
+        read_volume(tmp_path / "slice_0001_5_4_1.50_1.25.png", thickness=2.5)

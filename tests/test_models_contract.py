@@ -5,7 +5,7 @@ import torch
 
 from vdt3d.registry import MODELS
 
-PICTURES = ("ResNetNoStemStride",)  # a 2D network, which mmpretrain's pre-training takes
+PICTURES = ("PictureEncoder", "ResNetNoStemStride")  # 2D networks
 MODELS.import_from_location()
 BACKBONES = sorted(
     name

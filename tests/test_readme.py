@@ -4,17 +4,24 @@ import json
 import re
 import runpy
 import shlex
+import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from string import Template
 
 import pytest
+from mmengine.registry import DefaultScope
 
 from medseg.datasets import write_organs_msd
+from medseg.models import SliceWindowSegmentor
 from vdt3d.cli import compare_inits
-from vdt3d.datasets.synthetic import write_nodule_volumes
+from vdt3d.datasets.synthetic import write_gi_like, write_nodule_volumes
+from vdt3d.registry import MODELS
 
 ROOT = Path(__file__).resolve().parents[1]
+GI_TRACT = "resnet34-unet-5x2_in1k_1xb16-cos-40k_gi-tract.py"
 SHORT = {
     "pretrain.py": ["make.per_class=8"],
     "classify.py": ["make.cases=60"],
@@ -22,8 +29,19 @@ SHORT = {
     "segment.py": ["make.cases=5"],
     "my_config.py": ["model.backbone.base_channels=4"],
     "my_segmentation.py": ["model.backbone.base_channels=4"],
+    "my_slices.py": ["model.backbone.model=torchvision.resnet18"],
+    GI_TRACT: [
+        "model.backbone.model=torchvision.resnet18",
+        "load_from=none",
+        "train_dataloader.dataset.pipeline.3.size=(None,64,64)",
+        "train_dataloader.batch_size=2",
+        "train_dataloader.num_workers=0",
+        "val_dataloader.num_workers=0",
+        "test_dataloader.num_workers=0",
+        "test_evaluator.1.resamples=10",
+    ],
 }
-BY_ITERATIONS = ("segment.py", "my_segmentation.py")
+BY_ITERATIONS = ("segment.py", "my_segmentation.py", "my_slices.py", GI_TRACT)
 
 
 def commands(page: str) -> list[str]:
@@ -32,6 +50,19 @@ def commands(page: str) -> list[str]:
     blocks = re.findall(r"```bash\n(.*?)```", text, re.DOTALL)
     tables = re.findall(r"\| `((?:python|bash) [^`]+)` \|", text)
     return [line for block in blocks for line in block.splitlines() if line] + tables
+
+
+def spelled_out(lines: list[str]) -> Iterator[str]:
+    """The commands as a shell runs them: variables and loops carried out, of these the first two turns."""
+    values: dict[str, str] = {}
+    for line in lines:
+        if setting := re.fullmatch(r"(\w+)=(\S+)", line):
+            values[setting[1]] = setting[2]
+        elif loop := re.fullmatch(r"for (\w+) in ([^;]+); do (.+); done", line):
+            for word in loop[2].split()[:2]:
+                yield Template(loop[3]).substitute(values | {loop[1]: word})
+        else:
+            yield Template(line).substitute(values)
 
 
 def page_text(page: str) -> str:
@@ -56,6 +87,11 @@ def shortened(command: str) -> list[str]:
     return [*words, "--cfg-options", *options]
 
 
+def matched(word: str) -> list[str]:
+    """The paths that a pattern matches, as a shell finds them; any other word as it is."""
+    return [path.as_posix() for path in sorted(Path().glob(word))] if re.search(r"/.*\[", word) else [word]
+
+
 def run(command: str) -> None:
     if command.startswith("make "):
         subprocess.run(["make", "-n", "-C", ROOT, command.removeprefix("make ")], check=True, capture_output=True)
@@ -64,8 +100,13 @@ def run(command: str) -> None:
     if words[0] == "bash":
         subprocess.run(words, check=True)
         return
-    sys.argv = words[1:]
-    runpy.run_path(words[1], run_name="__main__")
+    words = [path for word in words for path in matched(word)]
+    with pytest.MonkeyPatch.context() as patch:
+        while setting := re.fullmatch(r"([A-Z]+)=(.*)", words[0]):
+            patch.setenv(*setting.groups())
+            words = words[1:]
+        sys.argv = words[1:]
+        runpy.run_path(words[1], run_name="__main__")
 
 
 @pytest.fixture
@@ -122,6 +163,64 @@ def test_own_segmentation_takes_these_steps(folder: Path):
     scores = json.loads((folder / "scores.json").read_text())
     assert set(scores["cases"]["a"]) == {"1", "2", "3", "4", "5"}
     assert (folder / "work_dirs/my_segmentation/scores.csv").exists()
+
+
+def test_the_gi_tract_from_release_to_submission(folder: Path):
+    made = write_gi_like(folder / "made", cases=5, days=1, slices=6, side=32)
+    (made / "made.json").unlink()
+    shutil.make_archive(str(folder / "downloads/uw-madison-gi-tract-image-segmentation"), "zip", made)
+    (folder / "new_scans").symlink_to(made / "train/case2")
+    page = commands("docs/slice_windows.md")
+    lines = page[: page.index(next(line for line in page if "my_task" in line))]
+    found = list(spelled_out(lines))
+    assert len(found) == 9, found  # two of five folds
+    for command in found:
+        run(command)
+    submission = (folder / "submission.csv").read_text().splitlines()
+    assert submission[0] == "id,class,predicted" and len(submission) == 1 + 6 * 3
+    assert submission[1].startswith("case2_day0_slice_0001,large_bowel,")
+    assert set(json.loads((folder / "work_dirs/gi/thresholds.json").read_text())["thresholds"]) == {
+        "large_bowel",
+        "small_bowel",
+        "stomach",
+    }
+    labels = json.loads((folder / "work_dirs/gi/labels/labels.json").read_text())
+    assert labels["checkpoints"] == [f"work_dirs/gi/fold{fold}/best_dice.pth" for fold in (0, 1)]
+
+
+def test_own_slices_take_these_steps(folder: Path):
+    write_organs_msd(folder / "my_task", cases=5)
+    (folder / "new_scans").mkdir()
+    (folder / "new_scans/a.nii.gz").symlink_to(folder / "my_task/images/organs_000.nii.gz")
+    config, model, prediction = re.findall(r"```python\n(.*?)```", page_text("docs/slice_windows.md"), re.DOTALL)
+    for long, short in {
+        "num_classes=3": "num_classes=6",
+        "(None, 256, 256)": "(None, 64, 64)",
+        "batch_size=16": "batch_size=2",
+        'load_from = "torchvision://resnet34"': "load_from = None",
+        "num_workers=4": "num_workers=0",
+        "num_workers=2": "num_workers=0",
+    }.items():
+        assert long in config
+        config = config.replace(long, short)
+    (folder / "my_slices.py").write_text(config)
+    found = [line for line in commands("docs/slice_windows.md") if "my_" in line]
+    assert len(found) == 4, found
+    for command in found:
+        run(command)
+    assert (folder / "labels/a.nii.gz").exists()
+
+    values: dict = {}
+    exec(model, values)
+    other: dict = {}
+    exec(prediction, other)
+    with DefaultScope.overwrite_default_scope("vdt3d"):
+        built = MODELS.build(values["model"])
+        assert isinstance(built, SliceWindowSegmentor) and built.backbone.conv1.in_channels == 5
+        test_cfg = other["model"]["test_cfg"]
+        test_cfg["inferer"]["type"] = "SliceWindowInferer"
+        regions = {"stomach": (1, 3), "bowel": (2, 3)}
+        MODELS.build(values["model"] | {"regions": regions, "test_cfg": test_cfg})
 
 
 def test_links_lead_somewhere():

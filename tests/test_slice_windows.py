@@ -74,11 +74,12 @@ def test_a_stride_in_mm_is_rounded_to_slices_of_each_scan():
         ({"stride_mm": -1.0}, "stride_mm=-1.0"),
         ({"target": "last"}, "centre, first, all"),
         ({"edge": "mirror"}, "clamp, repeat, zero"),
+        ({"strides": 2}, "no strides; it has slices, stride, stride_mm"),
     ],
 )
 def test_windows_that_cannot_be(arguments, named):
     with pytest.raises(ValueError, match=named):
-        SliceWindow(**arguments)
+        SliceWindow.of(arguments)
     with pytest.raises(ValueError, match="no slice 6 among 6"):
         SliceWindow().positions(6, 6, 1)
 
@@ -148,7 +149,7 @@ def test_two_cases_side_by_side_never_mix():
         [200, 200, 200],
     ]
     assert [dataset.where(index) for index in range(6)] == [(0, 0), (0, 1), (1, 0), (1, 1), (1, 2), (2, 0)]
-    assert dataset.read(4).name == "case 1, slice 2"
+    assert dataset.read(4).name == "case 1, slice 3"
     with pytest.raises(IndexError, match="6 among 6"):
         dataset.read(6)
 

@@ -10,7 +10,7 @@ model = dict(
     regions=dict(large_bowel=(1, 3, 5, 7), small_bowel=(2, 3, 6, 7), stomach=(4, 5, 6, 7)),
     loss_decode=[dict(type="CrossEntropyLoss3D"), dict(type="TverskyLoss3D", batch=True)],
     window=dict(slices=3),
-    test_cfg=dict(inferer=dict(flips="W", post_process=[dict(type="remove_small", min_mm3=100)])),
+    test_cfg=dict(inferer=dict(flips="W", post_process=[dict(type="remove_small", min_mm3=100, overlapping=True)])),
 )
 load_from = "torchvision://resnet34"
 default_hooks = dict(checkpoint=dict(interval=4000, save_best="dice"), logger=dict(interval=100))

@@ -31,7 +31,7 @@ class GITract(VolumeSegmentation):
         data_root: folder of ``train.csv`` and ``train``. Of one that only holds scans, "all" and "test" are all of
             them, unlabelled, to be predicted.
         split_file: of case-days or cases; a file made by ``vdt3d split --by-day`` may split days of a case.
-        reader: options of ``vdt3d.io.open_slices``.
+        reader: ``dict(thickness=...)`` in mm, where slices do not lie 3 mm apart.
         **kwargs: as ``VolumeSegmentation``.
 
     Raises:

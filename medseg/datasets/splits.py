@@ -71,7 +71,8 @@ def read_split(path: Path, fold: int, cases: int) -> tuple[dict[str, list[str | 
         content: Any = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ValueError(
-            f"there is no split file {path}: not in data_root, in the working folder or in the package"
+            f"there is no split file {path}: not in data_root, in the working folder or in the package; "
+            "tools/dataset/split.py makes one"
         ) from None
     except ValueError as error:
         raise ValueError(f"{path} is not json: {error}") from error

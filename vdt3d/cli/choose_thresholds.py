@@ -23,9 +23,11 @@ def run(args: Namespace) -> None:
     from mmengine.dist import is_main_process
     from rich.console import Console
 
+    from medseg.evaluation.report import check_suffix
     from vdt3d.engine import distributed_left_after
     from vdt3d.utils.files import write_aside
 
+    check_suffix(args.out, (".json",))
     config.load_from, config.resume = args.checkpoint, False
     with distributed_left_after():
         chosen, cases = survey(config)

@@ -49,7 +49,7 @@ class SliceWindows(Dataset):
         pipeline: Sequence[dict | Callable] = (),
         cache_mb: int = 1024,
     ):
-        self.window = window if isinstance(window, SliceWindow) else SliceWindow(**(window or {}))
+        self.window = SliceWindow.of(window)
         self.cut = CutWindow(self.window, axis)
         self.dataset = DATASETS.build(dataset) if isinstance(dataset, dict) else dataset
         if self.dataset.pipeline.transforms or getattr(self.dataset, "whole_scans", False):
@@ -90,7 +90,7 @@ class SliceWindows(Dataset):
         """The window about a slice, before the pipeline."""
         number, position = self.where(index)
         sample = self._case(number)
-        return self.cut.at(sample, position).replace(name=f"{sample.name}, slice {position}")
+        return self.cut.at(sample, position).replace(name=f"{sample.name}, slice {position + 1}")
 
     def __getitem__(self, index: int) -> Any:
         """Window ``index``, sent through the pipeline.

@@ -1,6 +1,6 @@
 """Cleaning label maps (1, D, H, W) by their connected components: the largest, holes, the very small."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 
 import cc3d
@@ -70,20 +70,34 @@ def fill_holes(label_map: LabelMap, *, labels: Iterable[int] | None = None) -> L
 class PostProcess:
     """Steps in order, each a dict of ``type`` ("keep_largest", "remove_small", "fill_holes") and its arguments.
 
+    With ``overlapping=True`` labels are sums of bits, as of organs that overlap
+    (``vdt3d.structures.overlapping_classes``): the step is applied to each organ by itself, where it is label 1.
+
     Raises:
         UnknownTypeError: no step is registered under that name.
     """
 
     def __init__(self, steps: Sequence[dict] = ()):
-        self.steps = [
-            partial(TASK_UTILS.get(step["type"]), **{name: value for name, value in step.items() if name != "type"})
-            for step in steps
-        ]
+        self.steps = [_step(dict(step)) for step in steps]
 
     def __call__(self, label_map: LabelMap) -> LabelMap:
         for step in self.steps:
             label_map = step(label_map)
         return label_map
+
+
+def _step(options: dict) -> Callable[[LabelMap], LabelMap]:
+    overlapping = options.pop("overlapping", False)
+    step = partial(TASK_UTILS.get(options.pop("type")), **options)
+    return partial(_bit_by_bit, step) if overlapping else step
+
+
+def _bit_by_bit(step: Callable[[LabelMap], LabelMap], label_map: LabelMap) -> LabelMap:
+    array = np.asarray(label_map.array)
+    result = np.zeros_like(array)
+    for bit in range(int(array.max()).bit_length()):
+        result |= step(label_map.replace(array=array >> bit & 1)).array << bit
+    return label_map.replace(array=result)
 
 
 def _components(mask: np.ndarray, connectivity: int) -> np.ndarray:

@@ -47,7 +47,7 @@ class SliceWindowInferer(Inferer):
         **kwargs,
     ):
         super().__init__(**kwargs)
-        self.window = window if isinstance(window, SliceWindow) else SliceWindow(**window)
+        self.window = SliceWindow.of(window)
         if axis not in ("D", "H", "W") or batch < 1 or divisor < 1:
             raise ValueError(f"axis={axis!r}, batch={batch}, divisor={divisor}: 'D', 'H' or 'W', and numbers from 1")
         if self.window.target == "first" and axis in self.flips:

@@ -1,5 +1,6 @@
 """PNG and JPEG as volumes of one slice, through Pillow; arrays are (C, D, H, W) with D = 1."""
 
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -18,9 +19,10 @@ def read_picture(path: Path, spacing: tuple[float, float, float] = (1.0, 1.0, 1.
         ScanError: the file is damaged, or neither grey nor RGB.
     """
     try:
-        with Image.open(path) as picture:
+        content = path.read_bytes()
+        with Image.open(BytesIO(content)) as picture:
             picture.verify()  # PNG's checksums, which reading alone does not look at
-        with Image.open(path) as picture:
+        with Image.open(BytesIO(content)) as picture:
             mode, array = picture.mode, np.asarray(picture)
     except (OSError, SyntaxError, Image.DecompressionBombError) as error:
         raise ScanError(path, f"cannot be read as a picture ({error})", AGAIN) from error

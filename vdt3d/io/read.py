@@ -41,7 +41,7 @@ FORMATS = (
     Format((".png", ".jpg", ".jpeg"), read_picture, ("spacing",)),
 )
 DICOM_FOLDER = Format((), read_series, ("series",))
-SLICE_FOLDER = Format((), read_slices, ("spacing",))
+SLICE_FOLDER = Format((), read_slices, ("spacing", "thickness"))
 
 
 def read_volume(
@@ -52,6 +52,7 @@ def read_volume(
     nan: Literal["error", "zero"] = "error",
     key: str | None = None,
     spacing: tuple[float, float, float] | None = None,
+    thickness: float | None = None,
     series: str | None = None,
 ) -> Volume:
     """Read an image as float32, on its own grid, in its own orientation.
@@ -64,6 +65,7 @@ def read_volume(
         nan: what happens to NaN and infinite voxels.
         key: which array of an .npz.
         spacing: (z, y, x) in mm of formats that carry none (.npy, .npz, pictures); 1 mm where it is not given.
+        thickness: mm from slice to slice of a folder of pictures whose names state the spacing within them.
         series: which series of a DICOM folder, by its UID; see ``list_series``.
 
     Raises:
@@ -73,7 +75,7 @@ def read_volume(
     _check_choice("shear", shear, ("error", "resample"))
     _check_choice("nan", nan, ("error", "zero"))
     path = Path(path)
-    array, affine = _load(path, channels, key=key, spacing=spacing, series=series)
+    array, affine = _load(path, channels, key=key, spacing=spacing, thickness=thickness, series=series)
     array = finite(path, np.require(array, np.float32, ["C", "W"]), nan)
     return upright(path, Volume(array, affine), shear)
 

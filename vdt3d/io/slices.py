@@ -184,8 +184,8 @@ def open_slices(
     return Volume(stack, affine_from_spacing((thickness, *stack.spacing)))
 
 
-def read_slices(folder: Path, spacing: tuple[float, float, float] | None = None) -> tuple[np.ndarray, np.ndarray]:
-    """All pixels (1, z, y, x) of the slices in a folder, as stored, and the affine; see ``open_slices``.
+def read_slices(folder: Path, **spacings) -> tuple[np.ndarray, np.ndarray]:
+    """All pixels (1, z, y, x) of the slices in a folder, as stored, and the affine; ``spacings`` are ``open_slices``'s.
 
     Raises:
         ScanError: as ``open_slices``, or there are pictures of several suffixes.
@@ -193,7 +193,7 @@ def read_slices(folder: Path, spacing: tuple[float, float, float] | None = None)
     suffixes = sorted({path.suffix for path in pictures(folder)})
     if len(suffixes) > 1:
         raise ScanError(folder, f"holds pictures of several kinds ({', '.join(suffixes)})", "keep those of one kind")
-    volume = open_slices(folder, spacing=spacing, pattern=f"*{''.join(suffixes)}")
+    volume = open_slices(folder, **spacings, pattern=f"*{''.join(suffixes)}")
     return np.asarray(volume.array), volume.affine
 
 

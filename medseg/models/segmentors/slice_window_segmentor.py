@@ -78,7 +78,7 @@ class SliceWindowSegmentor(ScanSegmentor):
         init_cfg: dict | list[dict] | None = None,
     ):
         super().__init__(data_preprocessor, init_cfg)
-        self.window = window if isinstance(window, SliceWindow) else SliceWindow(**(window or {}))
+        self.window = SliceWindow.of(window)
         if self.window.edge == "zero" and not _keeps_zero(self.data_preprocessor):
             raise ValueError("edge='zero' and a data_preprocessor that moves zero: normalise in the pipeline instead")
         if scale is not None and scale not in SCALINGS:
@@ -182,7 +182,10 @@ class SliceWindowSegmentor(ScanSegmentor):
             for step, _ in sample.get("history", ()):
                 window = getattr(step, "window", self.window)
                 if window != self.window:
-                    raise ValueError(f"case '{sample.sample_name}' comes with {window}, the model has {self.window}")
+                    raise ValueError(
+                        f"case '{sample.sample_name}' comes with {window}, the model has {self.window}: give data set "
+                        "and model the same window"
+                    )
 
     def _head(self, config: dict, infos: Sequence[FeatureInfo]) -> BaseDecodeHead:
         """A head with as many scores as there are labels and answered slices."""
