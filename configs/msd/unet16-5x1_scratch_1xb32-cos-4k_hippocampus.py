@@ -1,11 +1,23 @@
-# Task 4 of the Decathlon, the hippocampus in two parts, slice by slice: a 2D U-Net that sees 5 neighbouring slices.
-_base_ = ["../_base_/models/unet-windows.py", "../_base_/default_runtime.py"]
+# The hippocampus slice by slice, all else as in its 3D config: a 2D U-Net of width 16 that sees 5 neighbouring slices.
+_base_ = "./resnet3d-18w16-unet_scratch_1xb2-cos-4k_hippocampus.py"
+norm_cfg = dict(type="SyncBN")
 window = dict(slices=5)
 model = dict(
-    backbone=dict(base_channels=16),
-    decode_head=dict(channels=16, dropout_ratio=0),
+    _delete_=True,
+    type="SliceWindowSegmentor",
+    backbone=dict(type="UNet", base_channels=16, norm_cfg=norm_cfg),
+    decode_head=dict(
+        type="FCNHead",
+        in_index=4,
+        channels=16,
+        num_convs=1,
+        concat_input=False,
+        dropout_ratio=0,
+        norm_cfg=norm_cfg,
+    ),
     num_classes=3,
     window=window,
+    test_cfg=dict(inferer=dict(type="SliceWindowInferer", divisor=16)),
 )
 train_pipeline = [
     dict(type="ZScore"),
@@ -17,35 +29,14 @@ train_pipeline = [
     dict(type="RandomContrast3D"),
     dict(type="PackSegmentation"),
 ]
-test_pipeline = [dict(type="ZScore"), dict(type="PackSegmentation")]
-dataset = dict(type="MSD", task=4, data_root="data/msd/Task04_Hippocampus")
 train_dataloader = dict(
     batch_size=32,
-    num_workers=0,
-    sampler=dict(type="DefaultSampler", shuffle=True),
-    dataset=dict(type="SliceWindows", dataset=dict(**dataset, split="train"), window=window, pipeline=train_pipeline),
+    dataset=dict(
+        _delete_=True,
+        type="SliceWindows",
+        dataset=dict(**_base_.dataset, split="train"),
+        window=window,
+        pipeline=train_pipeline,
+    ),
 )
-val_dataloader = dict(
-    batch_size=1,
-    num_workers=0,
-    sampler=dict(type="DefaultSampler", shuffle=False),
-    dataset=dict(**dataset, split="val", whole_scans=True, pipeline=test_pipeline),
-)
-test_dataloader = dict(
-    batch_size=1,
-    num_workers=0,
-    sampler=dict(type="DefaultSampler", shuffle=False),
-    dataset=dict(**dataset, split="test", whole_scans=True, pipeline=test_pipeline),
-)
-val_evaluator = dict(type="SegmentationScores", surface=False)
-test_evaluator = dict(type="SegmentationScores", resamples=1000)
-optim_wrapper = dict(
-    type="AmpOptimWrapper", optimizer=dict(type="AdamW", lr=2e-3, weight_decay=0.01), clip_grad=dict(max_norm=12)
-)
-param_scheduler = dict(type="CosineAnnealingLR", by_epoch=False)
-train_cfg = dict(by_epoch=False, max_iters=4000, val_interval=500)
-val_cfg = test_cfg = dict()
 auto_scale_lr = dict(base_batch_size=32)
-channels_last = True
-default_hooks = dict(checkpoint=dict(interval=500, save_best="dice"), logger=dict(interval=50))
-custom_hooks = [dict(type="EMAHook", ema_type="ExponentialMovingAverage", momentum=0.005, priority="NORMAL")]

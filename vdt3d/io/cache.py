@@ -13,6 +13,7 @@ import blosc2
 import numpy as np
 
 from vdt3d.io.checks import ScanError
+from vdt3d.io.lazy import ArrayInFiles
 from vdt3d.structures import IGNORED, LabelMap, Sample, Volume
 from vdt3d.utils.files import write_aside
 
@@ -27,10 +28,8 @@ MAPPED = {} if os.name == "nt" else {"mmap_mode": "r"}  # blosc2 cannot open mem
 AGAIN = "run tools/dataset/prepare.py again"
 
 
-class LazyArray:
-    """An array in a file, of which slices are read as they are asked for; only its path travels to other processes.
-
-    ``numpy.asarray`` reads all of it.
+class LazyArray(ArrayInFiles):
+    """An array in a file; only its path travels to other processes.
 
     Raises:
         ScanError: the file is missing, truncated or damaged.
@@ -42,35 +41,15 @@ class LazyArray:
             self._file = blosc2.open(str(self.path), mode="r", dparams={"nthreads": 1}, **MAPPED)
         except (OSError, RuntimeError) as error:
             raise self._damaged(error) from error
-        self.shape: tuple[int, ...] = self._file.shape
-        self.dtype: np.dtype = self._file.dtype
+        self.shape, self.dtype = self._file.shape, self._file.dtype
 
-    @property
-    def ndim(self) -> int:
-        return len(self.shape)
-
-    def __getitem__(self, index: slice | tuple[slice, ...]) -> np.ndarray:
-        """Read slices that go forward.
-
-        Raises:
-            IndexError: any other index, for which the whole array would have to be read.
-            ScanError: the file is damaged.
-        """
-        slices = index if isinstance(index, tuple) else (index,)
-        if not all(isinstance(part, slice) and (part.step is None or part.step > 0) for part in slices):
-            raise IndexError(f"{self.path} is read in forward slices, not {index}; numpy.asarray reads all of it")
+    def _read(self, slices: tuple[slice, ...]) -> np.ndarray:
         try:
             # A block holds several neighbours, so what lies between them is read and left out.
             found = self._file[tuple(slice(part.start, part.stop) for part in slices)]
             return found[tuple(slice(None, None, part.step) for part in slices)]
         except RuntimeError as error:
             raise self._damaged(error) from error
-
-    def __array__(self, dtype: np.dtype | None = None, copy: bool | None = None) -> np.ndarray:
-        if copy is False:
-            raise ValueError(f"{self.path} cannot become an array without being read")
-        array = self[:]
-        return array if dtype is None else array.astype(dtype, copy=False)
 
     def __reduce__(self) -> tuple:
         return LazyArray, (self.path,)

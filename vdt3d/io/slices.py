@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from vdt3d.io.checks import ScanError
+from vdt3d.io.lazy import ArrayInFiles
 from vdt3d.io.pictures import read_picture
 from vdt3d.structures import Volume, affine_from_spacing
 
@@ -77,11 +78,12 @@ def check_gaps(folder: Path, numbers: Sequence[int]) -> None:
         raise ScanError(folder, finding, "fetch them again, or number slices that follow one another so")
 
 
-class SliceStack:
+class SliceStack(ArrayInFiles):
     """The slices in a folder as an array (1, D, H, W), of which pictures are opened as they are asked for.
 
-    Values are of the pictures' own type. ``numpy.asarray`` reads all of them. Only folder and pattern travel to other
-    processes. To know shape and type the first picture is opened; the others are checked when their turn comes.
+    Values are of the pictures' own type; no picture is opened but those that an index takes along D. Only folder and
+    pattern travel to other processes. To know shape and type the first picture is opened; the others are checked when
+    their turn comes.
 
     Attributes:
         numbers: of the slices, in order.
@@ -101,37 +103,16 @@ class SliceStack:
         self.numbers = tuple(name.number for name in names)
         self.spacing = names[0].spacing
         first = _plane(self._files[0])
-        self.shape: tuple[int, ...] = (1, len(names), *first.shape)
-        self.dtype: np.dtype = first.dtype
+        self.shape, self.dtype = (1, len(names), *first.shape), first.dtype
 
-    @property
-    def ndim(self) -> int:
-        return len(self.shape)
-
-    def __getitem__(self, index: slice | tuple[slice, ...]) -> np.ndarray:
-        """Read slices that go forward; no picture is opened but those that ``index`` takes along D.
-
-        Raises:
-            IndexError: any other index, for which the whole array would have to be read.
-            ScanError: a picture is damaged, or does not fit its name or the first one.
-        """
-        slices = index if isinstance(index, tuple) else (index,)
-        good = all(isinstance(part, slice) and (part.step is None or part.step > 0) for part in slices)
-        if not good or len(slices) > self.ndim:
-            raise IndexError(f"{self.path} is read in forward slices, not {index}; numpy.asarray reads all of it")
-        channels, depth, *plane = (*slices, *[slice(None)] * (self.ndim - len(slices)))
+    def _read(self, slices: tuple[slice, ...]) -> np.ndarray:
+        channels, depth, *plane = slices
         files = self._files[depth]
         size = [len(range(*part.indices(length))) for part, length in zip(plane, self.shape[2:], strict=True)]
         array = np.empty((1, len(files), *size), self.dtype)
         for place, file in zip(array[0], files, strict=True):
             place[...] = self._fitting(file)[tuple(plane)]
         return array[channels]
-
-    def __array__(self, dtype: np.dtype | None = None, copy: bool | None = None) -> np.ndarray:
-        if copy is False:
-            raise ValueError(f"{self.path} cannot become an array without being read")
-        array = self[:]
-        return array if dtype is None else array.astype(dtype, copy=False)
 
     def __reduce__(self) -> tuple:
         return SliceStack, (self.path, self.pattern)
