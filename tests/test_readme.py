@@ -223,6 +223,15 @@ def test_own_slices_take_these_steps(folder: Path):
         MODELS.build(values["model"] | {"regions": regions, "test_cfg": test_cfg})
 
 
+def test_the_converted_network_of_the_guide_has_the_features_its_head_wants():
+    (block,) = re.findall(r"```python\n(model = .*?)```", page_text("docs/from_2d_to_3d.md"), re.DOTALL)
+    found = {}
+    exec(block, found)
+    with DefaultScope.overwrite_default_scope("vdt3d"):
+        model = MODELS.build(found["model"])
+    assert [info.channels for info in model.backbone.feature_info] == [found["model"]["head"]["in_channels"]]
+
+
 def test_links_lead_somewhere():
     for page in [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), ROOT / "configs/README.md", ROOT / "data/README.md"]:
         for link in re.findall(r"\]\(([^)#\s]+)\)", page.read_text(encoding="utf-8")):

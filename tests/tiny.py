@@ -146,7 +146,8 @@ def config(
         custom_hooks=[*([dict(type="EMAHook", momentum=0.1)] if ema else []), *hooks],
         randomness=dict(seed=3, deterministic=True),
     )
-    return Config(settings | changes)
+    # To lay out its text, which a run does several times, would take longer than the run.
+    return Config(settings | changes, format_python_code=False)
 
 
 def train(cfg: Config, resume: bool | str = False) -> Runner:

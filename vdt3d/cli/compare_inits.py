@@ -17,7 +17,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from vdt3d.cli.config import add_config_arguments, find_config, load_config
+from vdt3d.cli.config import add_config_arguments, find_config, load_config, quiet_imports
 
 if TYPE_CHECKING:
     from vdt3d.engine.comparison import Run
@@ -48,6 +48,7 @@ def run(args: Namespace) -> None:
         SystemExit: 1 if runs failed, 143 if one was asked to stop.
     """
     path = find_config(args.config)
+    quiet_imports()
     from vdt3d.engine.comparison import Run, collect, siblings, summarise
 
     arms = siblings(path)

@@ -1,5 +1,6 @@
 """Fetch published weights by name, or list them; docs/zoo.md tells more of them."""
 
+import sys
 from argparse import ArgumentParser, Namespace
 from collections.abc import Iterable
 from pathlib import Path
@@ -21,7 +22,8 @@ def run(args: Namespace) -> None:
     if args.source is not None and args.name is None:
         raise ValueError(f"--from {args.source}: say as which NAME of the list it is to be kept")
     if args.list or args.name is None:
-        Console(highlight=False).print(table(entries()))
+        wide = None if sys.stdout.isatty() else 240  # an entry a line, for grep
+        Console(highlight=False, width=wide).print(table(entries()))
         return
     Console(highlight=False).print(str(fetch(args.name, source=args.source)), soft_wrap=True, markup=False)
 
