@@ -31,7 +31,7 @@ from vdt3d.engine.comparison import (
     training_cases,
 )
 from vdt3d.engine.data import build_dataloader
-from vdt3d.registry import MODELS
+from vdt3d.registry import DATASETS, MODELS
 
 ROOT = Path(__file__).resolve().parents[1]
 CASES, EPOCHS = 12, 2
@@ -194,6 +194,20 @@ def test_a_run_trains_on_its_cases_as_long_as_on_all(family: Path):
     assert (of_run.randomness.seed, of_run.load_from, of_run.resume) == (7, "w.pth", True)
     assert (of_run.work_dir, of_run.test_evaluator.out) == ("run", str(Path("run/cases.csv")))
     assert "indices" not in config.train_dataloader.dataset  # the config given is left alone
+
+
+def test_of_slice_windows_it_is_the_cases_that_are_chosen(tmp_path: Path):
+    """Five patients of the likeness of the GI tract challenge, a scan of four slices each; fold 0 holds out one."""
+    config = Config.fromfile(ROOT / "configs/debug/segment_slices.py", lazy_import=False)
+    make = {"cases": 5, "days": 1, "slices": 4, "side": 16}
+    config.merge_from_dict({"train_dataloader.dataset.dataset": {"data_root": str(tmp_path / "gi"), "make": make}})
+    config.test_evaluator = dict(type="SegmentationScores")
+    known = training_cases(config)
+    assert len(known.groups) == len(set(known.groups)) == 4
+    of_run = configured(config, Path("run"), seed=0, indices=[2, 2], weights=None)
+    dataset = DATASETS.build(of_run.train_dataloader.dataset)
+    assert len(dataset) == 2 * 4
+    assert {dataset.read(index).name.partition("_")[0] for index in range(8)} == {known.groups[2]}
 
 
 # ---- the runs --------------------------------------------------------------------------------------------------------

@@ -123,8 +123,9 @@ def check_alike(configs: Mapping[str, Config]) -> None:
         for key in SHARED:
             if config.get(key) != expected.get(key):
                 raise ValueError(f"{arm} and {first} differ in {key}, so their scores would not tell how a start did")
-    if "indices" in expected.train_dataloader.dataset:
-        raise ValueError("train_dataloader.dataset has indices, which a comparison sets itself; leave them out")
+    place, dataset = cases_of(expected)
+    if "indices" in dataset:
+        raise ValueError(f"{place} has indices, which a comparison sets itself; leave them out")
 
 
 # ---- which cases -----------------------------------------------------------------------------------------------------
@@ -137,6 +138,12 @@ class TrainingCases(NamedTuple):
     targets: np.ndarray | None
 
 
+def cases_of(config: Config) -> tuple[str, dict[str, Any]]:
+    """The config of the data set of the training cases, and its place: within ``SliceWindows``, or the loader's own."""
+    place, dataset = "train_dataloader.dataset", config.train_dataloader.dataset
+    return (f"{place}.dataset", dataset.dataset) if dataset.type == "SliceWindows" else (place, dataset)
+
+
 def training_cases(config: Config) -> TrainingCases:
     """What ``label_subset`` wants to know of a config's training set.
 
@@ -144,9 +151,10 @@ def training_cases(config: Config) -> TrainingCases:
         ValueError: the data set is none of mmengine's ``BaseDataset``, whose ``indices`` a subset is given as.
     """
     init_default_scope("vdt3d")
-    dataset = DATASETS.build(config.train_dataloader.dataset)
+    place, settings = cases_of(config)
+    dataset = DATASETS.build(settings)
     if not isinstance(dataset, BaseDataset):
-        raise ValueError(f"train_dataloader.dataset is a {type(dataset).__name__}, of which no subset can be taken")
+        raise ValueError(f"{place} is a {type(dataset).__name__}, of which no subset can be taken")
     dataset.full_init()
     groups = [dataset.get_data_info(index).get("group") or f"case {index}" for index in range(len(dataset))]
     return TrainingCases(groups, dataset.targets() if _evaluator(config) == "ClassificationScores" else None)
@@ -210,7 +218,7 @@ def configured(config: Config, folder: Path, *, seed: int, indices: list[int] | 
         "test_evaluator.out": str(folder / EVALUATORS[_evaluator(config)].file),
     }
     if indices is not None:
-        settings["train_dataloader.dataset.indices"] = indices
+        settings[f"{cases_of(config)[0]}.indices"] = indices
     if weights is not None:
         settings["load_from"] = weights
     config.merge_from_dict(settings)
