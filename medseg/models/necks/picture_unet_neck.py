@@ -45,7 +45,7 @@ class PictureUNetNeck(BaseModule):
                 ConvModule(skip + coarse, width, 3, padding=1, norm_cfg=norm_cfg),
                 ConvModule(width, width, 3, padding=1, norm_cfg=norm_cfg),
             )
-            for skip, coarse, width in zip(in_channels, below, channels, strict=False)
+            for skip, coarse, width in zip(in_channels[:-1], below, channels, strict=True)
         )
 
     def forward(self, features: Sequence[Tensor]) -> tuple[Tensor, ...]:
