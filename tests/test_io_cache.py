@@ -37,6 +37,7 @@ def test_a_case_comes_back_with_its_geometry(tmp_path, ramp):
     record = read_record(tmp_path, "a")
     assert (record["shape"], record["extra"]) == ([1, 5, 6, 7], {"source": "a.nii.gz"})
     assert record["voxels"] == {"0": 210 - 42 - 1, "1": 42, "3": 1}  # 5 x 6 x 7 voxels, 6 x 7 of them in a slice
+    assert record["slices"] == {"0": 4, "1": 1, "3": 1}
 
 
 @pytest.mark.parametrize("values", [(0.5, 1.0), (0.0, 32768.0), (-32769.0, 0.0)])

@@ -236,3 +236,31 @@ def test_no_name_hides_one_of_other_registries():
         assert MODELS.get(part.__name__) is part
     for name in ("DiceLoss", "FocalLoss", "TverskyLoss", "CrossEntropyLoss"):
         assert not MODELS.get(name).__module__.startswith("medseg")
+
+
+def one_organ() -> Tensor:
+    """A slice (1, 1, 512, 512) with one organ, of 100 x 100 pixels, among 14 classes."""
+    labels = torch.zeros(1, 1, 512, 512, dtype=torch.uint8)
+    labels[..., 100:200, 100:200] = 6
+    return labels
+
+
+def test_dice_and_focal_of_transseg_are_of_softmax_and_have_its_floor():
+    """Logit 10 on the true class: the twelve absent classes cost all but 1e-5 / (1e-5 + sum p) each, so Dice is 12 / 14.
+
+    p of a wrong class is e^-10 (1 - 13 e^-10) = 4.537e-5, over 512 x 512 pixels 11.89: 1 - 1e-5 / 11.89 = 1.0000.
+    """
+    labels = one_organ()
+    scores = 10 * F.one_hot(labels.long(), 14).movedim(-1, 1).float()
+    loss = SumLoss3D([dict(type="DiceLoss3D"), dict(type="FocalLoss3D")])
+    parts = loss.parts(scores, labels)
+    assert parts["dice"].item() == pytest.approx(0.8572, abs=5e-5)
+    wrong = 13 * math.exp(-10)  # 1 - p of the true class, so log p is about -13 e^-10; one class of 14 has it
+    assert parts["focal"].item() == pytest.approx(wrong**3 / 14, rel=0.01)
+
+
+def test_sure_and_right_costs_nothing():
+    labels = one_organ()
+    scores = 1e4 * F.one_hot(labels.long(), 14).movedim(-1, 1).float()  # probabilities are 0 and 1 then
+    parts = SumLoss3D([dict(type="DiceLoss3D"), dict(type="FocalLoss3D")]).parts(scores, labels)
+    assert {name: value.item() for name, value in parts.items()} == {"dice": pytest.approx(0, abs=1e-6), "focal": 0}

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from vdt3d.models import WindowEncoder
 from vdt3d.registry import MODELS
 
 PICTURES = ("PictureEncoder", "ResNetNoStemStride")  # 2D networks
@@ -13,18 +14,26 @@ BACKBONES = sorted(
     if ".models.backbones." in part.__module__  # vdt3d's and medseg's
     and name not in PICTURES
 )
+TRANSFORMER = {"img_size": 64, "embed_dims": 16, "depth": 2, "num_heads": 2, "out_indices": (0, 1)}
+SWIN = {"embed_dims": 8, "depths": (2, 1, 1, 1), "num_heads": (1, 2, 2, 4), "drop_path_rate": 0.0}
 SMALL = {
+    "BEiT3D": TRANSFORMER,
     "Convert2d": {"model": "torchvision.resnet18", "how": "2.5d"},
     "ResNet3D": {"depth": 10, "base_channels": 4, "out_indices": (0, 1, 2, 3), "unet_features": True},
+    "Swin3D": SWIN,
     "TorchvisionVideo": {"arch": "mc3_18", "out_indices": (0, 1, 2, 3, 4)},  # the smallest of the three
     "UNet3D": {"base_channels": 2},
+    "ViT3D": TRANSFORMER,
+    "VideoSwin": SWIN,
 }
 
 
 @pytest.fixture(params=BACKBONES)
 def backbone(request) -> torch.nn.Module:
     torch.manual_seed(0)
-    return MODELS.build({"type": request.param, "in_channels": 1, **SMALL[request.param]})
+    reads_windows = issubclass(MODELS.get(request.param), WindowEncoder)
+    window = {"window": dict(slices=3)} if reads_windows else {}
+    return MODELS.build({"type": request.param, "in_channels": 1, **window, **SMALL[request.param]})
 
 
 def test_the_search_finds_the_backbones():
@@ -33,9 +42,12 @@ def test_the_search_finds_the_backbones():
 
 @pytest.mark.parametrize("size", [(3, 64, 64), (5, 33, 47)])
 def test_it_gives_the_channels_and_strides_it_announces(backbone, size):
+    windows = isinstance(backbone, WindowEncoder)
+    if windows:  # is made for a number of slices, and some for a size; answers one slice
+        size = getattr(backbone, "shape", (backbone.window.slices, *size[1:]))
     features = backbone.eval()(torch.zeros(1, 1, *size))
     promised = [
-        (info.channels, *(-(-n // step) for n, step in zip(size, info.stride, strict=True)))
+        (info.channels, *[-(-n // step) for n, step in zip(size, info.stride, strict=True)][windows:])
         for info in backbone.feature_info
     ]
     assert [tuple(feature.shape[1:]) for feature in features] == promised
@@ -49,7 +61,7 @@ def test_gradients_reach_every_parameter(backbone):
 
 
 def test_it_survives_a_save(backbone, tmp_path):
-    path, x = tmp_path / "backbone.pth", torch.randn(1, 1, 3, 32, 32)
+    path, x = tmp_path / "backbone.pth", torch.randn(1, 1, 3, 64, 64)
     torch.save(backbone.state_dict(), path)
     expected = backbone.eval()(x)
     for tensor in backbone.state_dict().values():

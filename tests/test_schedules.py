@@ -4,7 +4,9 @@ from pathlib import Path
 
 import pytest
 import tiny
+import torch
 
+from vdt3d.registry import PARAM_SCHEDULERS
 from vdt3d.utils.checkpoint import CheckpointError
 
 WARMUP = dict(type="LinearLR", start_factor=0.1, end=6, by_epoch=False)
@@ -46,8 +48,9 @@ def lengthen(folder: Path, schedule: list[dict], before: int = 2, after: int = 4
         [WARMUP, {**COSINE, "convert_to_iter_based": True}],
         [dict(type="OneCycleLR", eta_max=0.1, by_epoch=True, convert_to_iter_based=True)],
         [dict(type="PolyLR", power=0.9, eta_min=1e-5, by_epoch=True)],
+        [dict(type="LinearWarmupLR", warmup=6, by_epoch=False)],
     ],
-    ids=["cosine", "warm-up by iterations", "all by iterations", "one cycle", "poly"],
+    ids=["cosine", "warm-up by iterations", "all by iterations", "one cycle", "poly", "warm-up of transformers"],
 )
 def test_a_schedule_that_ends_with_the_run_is_rebuilt_and_said(tmp_path, schedule):
     whole, resumed = lengthen(tmp_path, schedule)
@@ -100,3 +103,26 @@ def test_another_number_of_schedulers_is_refused(tmp_path):
     tiny.train(tiny.config(tmp_path, epochs=1))
     with pytest.raises(CheckpointError, match="had 1 schedulers, the config has 2"):
         tiny.train(tiny.config(tmp_path, param_scheduler=[WARMUP, COSINE]), resume=True)
+
+
+def test_the_warm_up_of_transformers_has_the_published_rates():
+    """3e-5 after 20 steps from 0, then straight to 0 at 25,000: half way between, 12,510, half of it."""
+    optimizer = torch.optim.AdamW([torch.nn.Parameter(torch.zeros(1))], lr=3e-5)
+    scheduler = PARAM_SCHEDULERS.build(
+        dict(type="LinearWarmupLR", optimizer=optimizer, warmup=20, end=25000, by_epoch=False)
+    )
+    rates = []
+    for _ in range(25001):
+        rates.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        scheduler.step()
+    assert rates[0] == 0
+    assert [rates[step] for step in (10, 20, 12510)] == pytest.approx([1.5e-5, 3e-5, 1.5e-5])
+    assert rates[24999] == pytest.approx(3e-5 / 24980)
+    assert rates[25000] == 0
+
+
+def test_a_run_within_its_warm_up_is_refused():
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1)
+    with pytest.raises(ValueError, match="a warm-up of 20 does not end within a run of 20"):
+        PARAM_SCHEDULERS.build(dict(type="LinearWarmupLR", optimizer=optimizer, warmup=20, end=20, by_epoch=False))

@@ -165,18 +165,18 @@ def test_each_window_may_be_scaled_by_itself():
     values = torch.tensor([0.0, 1.0, 2.0, 5.0, 3.0, 1.0, 4.0, 2.0]).view(1, 2, 2, 1, 2)
     both = torch.cat([values, 1000 * values])
     by = {scale: segmentor(TINY, window={"slices": 2}, in_channels=2, scale=scale) for scale in ("max", "zscore")}
-    pictures = by["max"]._pictures(both)
+    pictures = by["max"]._read(both)
     assert pictures.shape == (2, 4, 1, 2)
     assert pictures[0].flatten().tolist() == pytest.approx([0, 0.2, 0.4, 1, 0.6, 0.2, 0.8, 0.4])
     torch.testing.assert_close(pictures[0], pictures[1])
-    scored = by["zscore"]._pictures(both)  # mean 2.25; squares 0 1 4 25 9 1 16 4: 7.5 - 2.25^2 = 2.4375
+    scored = by["zscore"]._read(both)  # mean 2.25; squares 0 1 4 25 9 1 16 4: 7.5 - 2.25^2 = 2.4375
     assert scored[1].flatten()[0] == pytest.approx(-2.25 / 2.4375**0.5)
     ramp = torch.arange(1001.0).view(1, 1, 1, 1, 1001)  # percentiles 0.5 and 99.5 are 5 and 995
-    cut = segmentor(TINY, window={"slices": 1}, scale="percentile")._pictures(ramp).flatten()
+    cut = segmentor(TINY, window={"slices": 1}, scale="percentile")._read(ramp).flatten()
     assert [float(cut[place]) for place in (0, 5, 500, 995, 1000)] == pytest.approx([0, 0, 0.5, 1, 1])
     nothing = torch.zeros(1, 1, 3, 64, 64)
     for scale in ("max", "percentile", "zscore"):
-        assert segmentor(TINY, window={"slices": 3}, scale=scale)._pictures(nothing).abs().max() == 0
+        assert segmentor(TINY, window={"slices": 3}, scale=scale)._read(nothing).abs().max() == 0
 
 
 @pytest.mark.parametrize(

@@ -78,6 +78,7 @@ def test_padding_surrounds_and_leaves_larger_sides_alone():
     padded = Pad3D((1, 2, 6))(Sample(line(1, 2, 3, 4))).image
     assert padded.array.tolist() == [[[[0, 0, 0, 0, 0, 0], [0, 1, 2, 3, 4, 0]]]]
     assert Pad3D(1)(Sample(line(1, 2, 3))).image.array.tolist() == [[[[1, 2, 3]]]]
+    assert Pad3D((None, 2, None))(Sample(line(1, 2, 3))).image.shape == (1, 2, 3)
 
 
 def test_resizing_interpolates_images_and_picks_labels():
@@ -87,7 +88,7 @@ def test_resizing_interpolates_images_and_picks_labels():
     assert half.label_map.array.ravel().tolist() == [5, 9]
     assert half.image.affine[:3, :3].tolist() == affine_from_spacing((1, 1, 2))[:3, :3].tolist()
     assert half.image.affine[0, 3] == 0.5  # the first new voxel covers the first two
-    doubled = Resize3D((1, 1, 8))(sample)
+    doubled = Resize3D((None, 1, 8))(sample)  # None keeps what there is
     assert values(doubled) == [0, 0.5, 1.5, 2.5, 3.5, 4.5, 5.5, 6]
     assert doubled.label_map.array.ravel().tolist() == [5, 5, 5, 5, 9, 9, 9, 9]
 
@@ -116,6 +117,8 @@ def test_quarter_turns_are_numpys():
     expected = np.rot90(np.rot90(np.rot90(array, 1, axes=(1, 2)), 2, axes=(1, 3)), 3, axes=(2, 3))
     np.testing.assert_array_equal(turned, expected)
     assert len(first_places(RandomRotate90(["HW"]), ramp(3), draws=40)) == 4
+    assert len(first_places(RandomRotate90(["HW"], prob=1), ramp(3), draws=40)) == 3  # without the one that stays
+    assert first_places(RandomRotate90(prob=0), ramp(3), draws=10) == {0}
 
 
 def test_normalising_with_the_published_lidc_numbers():
@@ -149,6 +152,8 @@ def test_each_channel_is_scaled_and_shifted_by_itself():
     first, second = values(RandomScaleShift(shift=(0, 0))(Sample(image)))
     assert first != second
     assert {0.9 <= first <= 1.1, 0.9 <= second <= 1.1} == {True}
+    first, second = values(RandomScaleShift(together=True)(Sample(image)))
+    assert first == second != 1
 
 
 def test_contrast_stretches_around_the_mean():
@@ -252,6 +257,8 @@ def test_packing_copies_what_a_data_set_may_hold_in_memory():
         ({"type": "CenterCrop3D", "size": (4, 4)}, "three of them"),
         ({"type": "RandomShiftCrop3D", "size": 4, "shift": -1}, "whole number >= 0"),
         ({"type": "Resize3D", "size": 2.5}, "whole number"),
+        ({"type": "Pad3D", "size": (None, 0, 4)}, "whole number >= 1"),
+        ({"type": "RandomZoom3D", "scale": (2, 1)}, "scale is a range"),
         ({"type": "RandomFlip3D", "axes": "XY"}, "letters of 'DHW'"),
         ({"type": "RandomFlip3D", "prob": 50}, "between 0 and 1"),
         ({"type": "RandomRotate90", "planes": "DHW"}, "two letters"),

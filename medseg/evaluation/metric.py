@@ -8,7 +8,7 @@ import pandas as pd
 from mmengine.evaluator import BaseMetric
 
 from medseg.evaluation.report import case_table, check_suffix, save_report
-from medseg.evaluation.scores import case_scores, summary
+from medseg.evaluation.scores import case_scores, check_subsets, summary
 from vdt3d.evaluation.surface import Definition
 from vdt3d.registry import METRICS
 from vdt3d.structures import IGNORED, LabelMap
@@ -108,11 +108,13 @@ class SegmentationScores(CaseMetric):
     each the mean over cases of the mean over the labels a case has (in either map); ``dice_pooled`` and
     ``iou_pooled``: the mean over labels of the score of all cases' voxels counted together; ``dice_LABEL`` and, with
     ``surface``, ``hd95_LABEL`` and ``nsd_LABEL`` (blanks in a name become ``_``): means over cases;
-    ``infinite_distances``: in how many a label is in one map only, which the means of distances leave out. With
-    ``resamples``, ``SCORE_low`` and ``SCORE_high``.
+    ``infinite_distances``: in how many a label is in one map only, which the means of distances leave out; and of each
+    subset ``dice_SUBSET`` and ``dice_SUBSET_pooled``, which are to its labels what ``dice`` and ``dice_pooled`` are to
+    all. With ``resamples``, ``SCORE_low`` and ``SCORE_high``.
 
     Args:
         labels: as ``CaseMetric``'s.
+        subsets: some of the labels, by name, as ``{"8_organs": ["liver", ...]}``.
         surface: whether distances are computed; without, as between epochs, scoring takes a fraction of the time.
         definition: whose rules they follow: 'monai', 'medpy', 'chaos' or 'deepmind'; see ``vdt3d.evaluation.surface``.
         tolerance: of ``nsd``, in mm.
@@ -123,12 +125,13 @@ class SegmentationScores(CaseMetric):
         out: as ``CaseMetric``'s.
 
     Raises:
-        ValueError: as ``CaseMetric``.
+        ValueError: as ``CaseMetric``, or a subset names what is no label.
     """
 
     def __init__(
         self,
         labels: Mapping[str, int | Sequence[int]] | None = None,
+        subsets: Mapping[str, Sequence[str]] | None = None,
         surface: bool = True,
         definition: Definition = "monai",
         tolerance: float = 1.0,
@@ -139,15 +142,20 @@ class SegmentationScores(CaseMetric):
         **kwargs,
     ):
         super().__init__(labels, out=out, **kwargs)
-        self.resamples, self.seed = resamples, seed
+        self.subsets, self.resamples, self.seed = dict(subsets or {}), resamples, seed
         self.settings = dict(definition=definition, tolerance=tolerance, ignore_index=ignore_index, surface=surface)
 
     def score(self, guess: LabelMap, truth: LabelMap, labels: Mapping[str, int | Sequence[int]]) -> Scores:
         return case_scores(guess, truth, labels, **self.settings)
 
     def sum_up(self, cases: Mapping[str, Scores], groups: Mapping[str, str] | None) -> tuple[Mapping, dict[str, float]]:
-        report = summary(cases, groups=groups, resamples=self.resamples, seed=self.seed)
+        report = summary(cases, subsets=self.subsets, groups=groups, resamples=self.resamples, seed=self.seed)
         return report, flat(report)
+
+    def _labels(self) -> Mapping[str, int | Sequence[int]]:
+        labels = super()._labels()
+        check_subsets(self.subsets, labels)  # at the first case, not after the last
+        return labels
 
 
 def flat(report: Mapping[str, Any]) -> dict[str, float]:
@@ -157,12 +165,18 @@ def flat(report: Mapping[str, Any]) -> dict[str, float]:
         if score.endswith("_pooled"):
             scores[score] = found
         else:
-            scores |= {
-                f"{score}_{end}".removesuffix("_mean"): found[end] for end in ("mean", "low", "high") if end in found
-            }
+            scores |= _ends(score, found)
     for score in OF_A_LABEL:
         if score in mean:
             scores |= {
                 f"{score}_{label.replace(' ', '_')}": entry[score]["mean"] for label, entry in report["labels"].items()
             }
+    for subset, entry in report.get("subsets", {}).items():
+        name = f"dice_{subset.replace(' ', '_')}"
+        scores |= _ends(name, entry["dice"]) | {f"{name}_pooled": entry["dice_pooled"]}
     return scores | ({"infinite_distances": mean["hd95"]["infinite"]} if "hd95" in mean else {})
+
+
+def _ends(score: str, found: Mapping[str, float]) -> dict[str, float]:
+    """The mean under the name of the score and, where there are any, the ends of its interval."""
+    return {f"{score}_{end}".removesuffix("_mean"): found[end] for end in ("mean", "low", "high") if end in found}

@@ -1,6 +1,6 @@
 """Scores of one segmented case, label by label, and of many cases together."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -103,31 +103,36 @@ def _box(boxes: Sequence[Sequence], region: np.ndarray) -> tuple[slice, ...]:
 def summary(
     cases: Mapping[str, Mapping[str, Mapping[str, float]]],
     *,
+    subsets: Mapping[str, Sequence[str]] | None = None,
     groups: Mapping[str, str] | None = None,
     resamples: int = 1000,
     seed: int = 0,
 ) -> dict[str, Any]:
-    """What ``case_scores`` of many cases come to: ``labels.NAME.SCORE`` for each label, ``mean.SCORE`` for all of them.
+    """What ``case_scores`` of many cases come to: ``labels.NAME.SCORE`` for each label, ``mean.SCORE`` for all of them,
+    and ``subsets.NAME.SCORE`` for those of a subset.
 
     Each is a dict: ``mean`` over the cases; ``low`` and ``high``, its 95 % bootstrap interval; ``counted``, how many
     values went in; ``absent``, how many were nan (in neither map), and ``infinite``, how many were infinite (distances
     where only one map has the label): both are left out, so read a distance beside its ``infinite``. ``mean.SCORE`` is
     the mean over cases of each case's mean over its labels. Beside them ``dice_pooled`` and ``iou_pooled``, plain
-    numbers: the score of all cases' voxels counted together; in ``mean`` the mean over labels of these.
+    numbers: the score of all cases' voxels counted together; in ``mean`` the mean over labels of these. A subset has
+    what ``mean`` would be, were its labels all there are.
 
     Args:
         cases: by name; the order does not matter.
+        subsets: by name, labels whose means are told besides.
         groups: what is resampled as one (the patient), by the name of the case; default: every case by itself.
         resamples: of the bootstrap; 0: no intervals.
         seed: of the bootstrap.
 
     Raises:
-        ValueError: there are no cases.
+        ValueError: there are no cases, or a subset names what is no label of theirs, or nothing.
     """
     if not cases:
         raise ValueError("there are no cases to sum up")
     names = sorted(cases)
     labels = list(cases[names[0]])
+    check_subsets(subsets or {}, labels)
     scores = [score for score in cases[names[0]][labels[0]] if score not in COUNTS]
     values = np.array([[[cases[name][label][score] for score in scores] for label in labels] for name in names], float)
     counts = np.array([[[cases[name][label][count] for count in COUNTS] for label in labels] for name in names])
@@ -151,10 +156,33 @@ def summary(
             found[score] = {"mean": float(means[row, column]), **dict(ends), "counted": counted, **left_out}
         return found | {f"{score}_pooled": float(value[row]) for score, value in pooled.items()}
 
-    return {
+    report = {
         "labels": {label: entry(row, values[:, row]) for row, label in enumerate(labels)},
         "mean": entry(len(labels), values),
     }
+    if subsets:
+        report["subsets"] = {
+            subset: summary(
+                {name: {label: cases[name][label] for label in members} for name in names},
+                groups=groups,
+                resamples=resamples,
+                seed=seed,
+            )["mean"]
+            for subset, members in subsets.items()
+        }
+    return report
+
+
+def check_subsets(subsets: Mapping[str, Sequence[str]], labels: Collection[str]) -> None:
+    """Raise ValueError unless each of the subsets is some of ``labels``, by a name that no score of them has."""
+    taken = {label.replace(" ", "_") for label in labels} | {"pooled", "low", "high"}
+    for subset, members in subsets.items():
+        unknown = [member for member in members if member not in labels]
+        if unknown or not members:
+            found = f"names {', '.join(map(repr, unknown))}" if unknown else "names nothing"
+            raise ValueError(f"the subset '{subset}' {found}; the labels are {', '.join(map(repr, labels))}")
+        if subset.replace(" ", "_") in taken:
+            raise ValueError(f"the subset '{subset}' would be told as another score is, 'dice_{subset}'; rename it")
 
 
 def _mean(values: np.ndarray, axis: int) -> np.ndarray:

@@ -1,7 +1,15 @@
 """Segmentation networks, heads, losses and the segmentor that joins them."""
 
 from medseg.models.backbones import UNet3D
-from medseg.models.heads import FCNHead3D, LIDCFCNHead, PseudoHead, VolumeHead
+from medseg.models.heads import (
+    ConvTransHead,
+    FCNHead3D,
+    LIDCFCNHead,
+    PseudoHead,
+    PUPHead,
+    UNETRHead,
+    VolumeHead,
+)
 from medseg.models.losses import (
     CombineLoss,
     ComboLoss,
@@ -20,6 +28,7 @@ from medseg.models.targets import LabelScheme
 __all__ = [
     "CombineLoss",
     "ComboLoss",
+    "ConvTransHead",
     "CrossEntropyLoss3D",
     "DiceCELoss3D",
     "DiceLoss3D",
@@ -27,11 +36,13 @@ __all__ = [
     "FocalLoss3D",
     "LIDCFCNHead",
     "LabelScheme",
+    "PUPHead",
     "PictureUNetNeck",
     "PseudoHead",
     "SliceWindowSegmentor",
     "SumLoss3D",
     "TverskyLoss3D",
+    "UNETRHead",
     "UNet3D",
     "UNetNeck",
     "VolumeHead",

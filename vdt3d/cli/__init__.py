@@ -21,6 +21,7 @@ COMMANDS = {
     "convert": ("vdt3d.cli.convert", "carry 2D weights over to 3D, as a file"),
     "publish": ("vdt3d.cli.publish", "make weights ready to pass on"),
     "examine": ("vdt3d.cli.examine", "show what a checkpoint holds, and whether it would fit"),
+    "flops": ("vdt3d.cli.flops", "count a network's parameters and operations"),
     "demo": ("vdt3d.cli.demo", "pre-train, fine-tune, test and draw on made-up data, in minutes"),
 }
 

@@ -76,7 +76,7 @@ def load_run_config(args: Namespace):
         ValueError: also if the config describes no model.
     """
     config = load_config(args)
-    _require_model(config, args.config)
+    require_model(config, args.config)
     config.launcher = args.launcher
     if args.work_dir is not None:
         config.work_dir = str(args.work_dir)
@@ -92,7 +92,7 @@ def load_model(path: Path) -> tuple:
         FileNotFoundError, ValueError: as ``load_run_config``.
     """
     config = read_config(path)
-    _require_model(config, path)
+    require_model(config, path)
     from mmengine.registry import DefaultScope
 
     from vdt3d.registry import MODELS
@@ -101,7 +101,8 @@ def load_model(path: Path) -> tuple:
         return config, MODELS.build({"data_preprocessor": config.get("data_preprocessor")} | config.model)
 
 
-def _require_model(config, path: Path) -> None:
+def require_model(config, path: Path) -> None:
+    """Raise ValueError for a config that describes no model."""
     if "model" not in config:
         raise ValueError(f"{path}: there is no model in it; a part of a config (_base_) cannot be run by itself")
 

@@ -54,6 +54,8 @@ def run(args: Namespace) -> None:
     console = Console(highlight=False)
     if report.fingerprint:
         console.print(_table(report.fingerprint))
+    if report.notice:
+        console.print(report.notice, soft_wrap=True, markup=False)
     bad = {problem["case"]: problem for problem in report.problems}
     counts = f"{len(report.outcomes) - len(bad)} of {len(report.outcomes)} cases are good"
     done = sum(outcome.record is not None and not outcome.new for outcome in report.outcomes)

@@ -1,13 +1,40 @@
-"""What becomes of a schedule when a run is resumed, perhaps with another length than it began with."""
+"""A schedule of our own, and what becomes of any when a run is resumed, perhaps with another length than before."""
 
 import warnings
 
+from mmengine.optim.scheduler.lr_scheduler import LRSchedulerMixin
 from mmengine.optim.scheduler.param_scheduler import _ParamScheduler
 
+from vdt3d.registry import PARAM_SCHEDULERS
 from vdt3d.utils.checkpoint import CheckpointError, plain
 
 # What moves while a schedule is followed; everything else is its shape.
 _MOVING = {"last_step", "_global_step", "_last_value", "num_bad_epochs", "cooldown_counter", "best"}
+
+
+@PARAM_SCHEDULERS.register_module()
+class LinearWarmupLR(LRSchedulerMixin, _ParamScheduler):
+    """The learning rate from 0 in a straight line to the optimiser's, and in another to 0: as transformers are tuned.
+
+    Args:
+        optimizer: a wrapped one too.
+        warmup: steps, or epochs, of the first line.
+        end: of the second one; a runner fills in the length of the run.
+        **kwargs: ``by_epoch`` and others of mmengine's schedulers.
+
+    Raises:
+        ValueError: the run is no longer than the warm-up.
+    """
+
+    def __init__(self, optimizer, *args, warmup: int, end: int, **kwargs):
+        if not 0 < warmup < end:
+            raise ValueError(f"a warm-up of {warmup} does not end within a run of {end}")
+        self.warmup, self.total = warmup, end
+        super().__init__(optimizer, *args, end=end + 1, **kwargs)
+
+    def _get_value(self) -> list[float]:
+        rising, falling = self.last_step / self.warmup, (self.total - self.last_step) / (self.total - self.warmup)
+        return [value * min(rising, falling) for value in self.base_values]
 
 
 def state_of(scheduler: _ParamScheduler) -> dict:

@@ -84,6 +84,7 @@ def write_case(folder: Path, name: str, sample: Sample, *, extra: dict[str, Any]
         "group": sample.group,
         "statistics": case_statistics(image),
         "voxels": None,
+        "slices": None,
         "extra": extra,
     }
     _write_array(folder / f"{name}.b2nd", image.astype(np.int16 if _fits_int16(image) else np.float32, copy=False))
@@ -92,6 +93,7 @@ def write_case(folder: Path, name: str, sample: Sample, *, extra: dict[str, Any]
         labels = labels.astype(np.min_scalar_type(int(labels.max())), copy=False)
         counts = _counts(labels[0])
         content["voxels"] = {label: int(count) for label, count in enumerate(counts.sum(axis=0)) if count}
+        content["slices"] = {label: int((counts[:, label] > 0).sum()) for label in content["voxels"]}
         _write_array(folder / f"{name}.seg.b2nd", labels)
         _write_positions(folder / f"{name}.foreground.npy", labels[0], counts, _kept(content["voxels"]))
     write_aside(record, lambda aside: aside.write_text(json.dumps(content, indent=1), encoding="utf-8"))
@@ -126,7 +128,8 @@ def read_case(folder: Path, name: str) -> Sample:
 
 def read_record(folder: Path, name: str) -> dict[str, Any]:
     """What is known of a case besides its voxels: shape (C, D, H, W), spacing (z, y, x) in mm, affine, group, per
-    channel ``statistics``, ``voxels`` of each label (None where it is not labelled), and ``extra``.
+    channel ``statistics``, ``voxels`` of each label and the number of ``slices`` they lie in (None where it is not
+    labelled), and ``extra``.
 
     Raises:
         ScanError: the case is missing, unfinished, or of another version.

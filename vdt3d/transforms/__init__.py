@@ -28,7 +28,7 @@ from vdt3d.transforms.intensity import (
     ZScore,
 )
 from vdt3d.transforms.pack import PackSegmentation, PackVolume
-from vdt3d.transforms.resampling import RandomResize3D, ResampleSpacing3D, Resampling, Resize3D
+from vdt3d.transforms.resampling import RandomResize3D, RandomZoom3D, ResampleSpacing3D, Resampling, Resize3D
 from vdt3d.transforms.sampling import RandomPatch3D, RandomZCrop
 from vdt3d.transforms.spatial import RandomFlip3D, RandomFlipOneAxis3D, RandomRotate90, Reorient3D
 from vdt3d.transforms.vdt import GREY_MEAN, GREY_STD, ColoursToSlices, RandomChannelShuffle, colours_to_slices
@@ -67,6 +67,7 @@ __all__ = [
     "RandomShiftCrop3D",
     "RandomSpatial3D",
     "RandomZCrop",
+    "RandomZoom3D",
     "Reorient3D",
     "ResampleSpacing3D",
     "Resampling",

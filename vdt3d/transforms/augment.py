@@ -56,7 +56,8 @@ class RandomGaussianNoise(_Chance):
 class RandomScaleShift(_Chance):
     """Brightness: ``value * scale + shift``, both uniform in their ranges (low, high), with chance ``prob``.
 
-    ``scale=(0, 1), shift=(0, 0)`` is MedMNIST's augmentation of shapes (adrenal, vessel).
+    ``scale=(0, 1), shift=(0, 0)`` is MedMNIST's augmentation of shapes (adrenal, vessel). With ``together``, all
+    channels get the same numbers.
     """
 
     def __init__(
@@ -64,13 +65,14 @@ class RandomScaleShift(_Chance):
         scale: tuple[float, float] = (0.9, 1.1),
         shift: tuple[float, float] = (-0.1, 0.1),
         *,
+        together: bool = False,
         prob: float = 1.0,
     ):
         super().__init__(prob)
-        self.scale, self.shift = scale, shift
+        self.scale, self.shift, self.together = scale, shift, together
 
     def numbers(self, sample: Sample, rng: np.random.Generator) -> dict[str, Any]:
-        channels = sample.image.channels
+        channels = 1 if self.together else sample.image.channels
         return {"scale": _uniform(rng, self.scale, channels), "shift": _uniform(rng, self.shift, channels)}
 
     def changed(self, array_CDHW: np.ndarray, scale: tuple[float, ...], shift: tuple[float, ...]) -> np.ndarray:

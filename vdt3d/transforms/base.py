@@ -84,6 +84,19 @@ def triple(value: int | Sequence[int], least: int = 1) -> tuple[int, int, int]:
     return numbers
 
 
+def sides(value: int | Sequence[int | None]) -> tuple[int | None, ...]:
+    """As ``triple``; None stands for an axis that keeps its length, as the slices of a window."""
+    if not isinstance(value, Sequence):
+        return triple(value)
+    triple([1 if side is None else side for side in value])
+    return tuple(value)
+
+
+def settled(size: Sequence[int | None], shape: Sequence[int]) -> tuple[int, ...]:
+    """``size`` with the lengths of ``shape`` in place of None."""
+    return tuple(have if side is None else side for side, have in zip(size, shape, strict=True))
+
+
 def positive_range(value: Sequence[float], name: str) -> tuple[float, float]:
     """The least and the greatest value of a range.
 

@@ -7,7 +7,7 @@ import numpy as np
 
 from vdt3d.registry import TRANSFORMS
 from vdt3d.structures import LabelMap, Sample
-from vdt3d.transforms.base import Grid, SpatialTransform, triple
+from vdt3d.transforms.base import Grid, SpatialTransform, settled, sides, triple
 from vdt3d.transforms.grid import cut
 
 BODY_HU = -500  # between lung or air and tissue: above the noise of air, below fat
@@ -72,16 +72,17 @@ class CenterCrop3D(RandomShiftCrop3D):
 
 @TRANSFORMS.register_module()
 class Pad3D(Cut):
-    """Surround the volume with 0, evenly, until it has at least ``size`` (D, H, W) voxels.
+    """Surround the volume with 0, evenly, until it has at least ``size`` (D, H, W) voxels; None leaves an axis alone.
 
     In Hounsfield units 0 is water: put it after ``Window`` (0 is the window's low end) or ``Normalize3D`` (the mean).
     """
 
-    def __init__(self, size: int | Sequence[int]):
-        self.size = triple(size)
+    def __init__(self, size: int | Sequence[int | None]):
+        self.size = sides(size)
 
     def draw(self, sample: Sample, rng: np.random.Generator) -> dict[str, Any]:
-        return _around(sample.image.shape, self.size)
+        shape = sample.image.shape
+        return _around(shape, settled(self.size, shape))
 
 
 @TRANSFORMS.register_module()

@@ -52,14 +52,16 @@ def turn(volume: Grid, plane: tuple[int, int], quarters: int) -> Grid:
     return volume
 
 
-def resize(volume: Grid, size: Sequence[int]) -> Grid:
+def resize(volume: Grid, size: Sequence[int], *, area: bool = False) -> Grid:
     """The same extent in ``size`` voxels: images trilinear, as float32; labels by the nearest voxel, their type kept.
 
-    Nothing is smoothed beforehand: shrinking by more than about two leaves out voxels.
+    Trilinear, nothing is smoothed beforehand: shrinking by more than about two leaves out voxels. With ``area``, images
+    are averaged, and none is left out.
     """
     step = np.divide(volume.shape, size)
     shift = (step - 1) / 2  # voxels are cells: the outer faces of the first cells meet, not their centres
-    array = nearest(volume.array, size) if isinstance(volume, LabelMap) else trilinear(volume.array, size)
+    values = averaged if area else trilinear
+    array = (nearest if isinstance(volume, LabelMap) else values)(volume.array, size)
     return _moved(volume, array, np.diag(step), shift)
 
 
@@ -80,6 +82,14 @@ def trilinear(array: np.ndarray, size: Sequence[int]) -> np.ndarray:
     if depth == tensor.shape[1]:  # slice by slice
         return functional.interpolate(tensor, plane, mode="bilinear", align_corners=False).numpy()
     return functional.interpolate(tensor[None], tuple(size), mode="trilinear", align_corners=False)[0].numpy()
+
+
+def averaged(array: np.ndarray, size: Sequence[int]) -> np.ndarray:
+    """(C, D, H, W) in ``size`` voxels, as float32: each the mean of the old cells that it touches, however little."""
+    array_CDHW = np.ascontiguousarray(array, dtype=np.float32)
+    if tuple(size) == array_CDHW.shape[1:]:
+        return array_CDHW
+    return functional.adaptive_avg_pool3d(torch.from_numpy(array_CDHW), tuple(size)).numpy()
 
 
 def _moved(volume: Grid, array: np.ndarray, axes: np.ndarray | None = None, shift: Sequence[float] = (0, 0, 0)) -> Grid:

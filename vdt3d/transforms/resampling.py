@@ -1,4 +1,4 @@
-"""The same extent in more or fewer voxels; images trilinear, labels nearest, undone by sampling the earlier grid."""
+"""The same extent in more or fewer voxels; images interpolated or averaged, labels nearest; undone by sampling back."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -7,8 +7,8 @@ import numpy as np
 
 from vdt3d.registry import TRANSFORMS
 from vdt3d.structures import Sample
-from vdt3d.transforms.base import Grid, SpatialTransform, positive_range, triple
-from vdt3d.transforms.grid import resize
+from vdt3d.transforms.base import Grid, SpatialTransform, positive_range, settled, sides, triple
+from vdt3d.transforms.grid import cut, resize
 
 
 class Resampling(SpatialTransform):
@@ -26,13 +26,14 @@ class Resampling(SpatialTransform):
 
 @TRANSFORMS.register_module()
 class Resize3D(Resampling):
-    """Sample the same extent with ``size`` (D, H, W) voxels."""
+    """Sample the same extent with ``size`` (D, H, W) voxels; None keeps the number along that axis."""
 
-    def __init__(self, size: int | Sequence[int]):
-        self.size = triple(size)
+    def __init__(self, size: int | Sequence[int | None]):
+        self.size = sides(size)
 
     def draw(self, sample: Sample, rng: np.random.Generator) -> dict[str, Any]:
-        return {"size": self.size, "before": sample.image.shape}
+        before = sample.image.shape
+        return {"size": settled(self.size, before), "before": before}
 
 
 @TRANSFORMS.register_module()
@@ -83,3 +84,44 @@ class RandomResize3D(Resampling):
         ratio = rng.uniform(*self.scale)
         zoom = min(int(side * ratio) / have for side, have in zip(self.size, plane, strict=True))
         return {"size": (depth, *(max(1, int(have * zoom + 0.5)) for have in plane)), "before": before}
+
+
+@TRANSFORMS.register_module()
+class RandomZoom3D(SpatialTransform):
+    """Zoom by one factor uniform in ``scale``, and keep the number of voxels: of what grew, a box at a place drawn
+    uniformly is cut out; what shrank is surrounded evenly, with 0.
+
+    The published augmentation of TransSeg (Zhang et al. 2022), for windows of slices and volumes. Images are averaged:
+    a voxel is the mean of all that it touches. Labels are those of the voxels nearest to the new centres, where the
+    release took them from up to one voxel before. Unlike ``RandomSpatial3D``'s, the affine follows, and there is a way
+    back.
+
+    Args:
+        scale: the least and the greatest factor; a zoomed side has ``floor(factor * side)`` voxels, at least one.
+        in_slices: zoom H and W alone. Published is all three: slices of a window are then blended, and the one in the
+            middle may be any of them.
+
+    Raises:
+        ValueError: the factors are not positive and in order.
+    """
+
+    def __init__(self, scale: tuple[float, float] = (0.5, 2.0), *, in_slices: bool = False):
+        self.scale, self.in_slices = positive_range(scale, "scale"), in_slices
+
+    def draw(self, sample: Sample, rng: np.random.Generator) -> dict[str, Any]:
+        before = sample.image.shape
+        factor = rng.uniform(*self.scale)
+        size = [max(1, int(factor * side)) for side in before]
+        if self.in_slices:
+            size[0] = before[0]
+        corner = [
+            int(rng.integers(now - had, endpoint=True)) if now > had else now // 2 - had // 2
+            for now, had in zip(size, before, strict=True)
+        ]
+        return {"size": tuple(size), "corner": tuple(corner), "before": before}
+
+    def apply(self, volume: Grid, size: tuple[int, ...], corner: tuple[int, ...], before: tuple[int, ...]) -> Grid:
+        return cut(resize(volume, size, area=True), corner, before)
+
+    def undo(self, volume: Grid, size: tuple[int, ...], corner: tuple[int, ...], before: tuple[int, ...]) -> Grid:
+        return resize(cut(volume, [-start for start in corner], size), before)

@@ -7,7 +7,7 @@ import numpy as np
 
 from vdt3d.registry import TRANSFORMS
 from vdt3d.structures import IGNORED, Sample
-from vdt3d.transforms.base import SpatialTransform, probability, triple
+from vdt3d.transforms.base import SpatialTransform, probability, settled, sides, triple
 from vdt3d.transforms.crops import Cut
 
 UNLABELLED = (0, IGNORED)
@@ -39,20 +39,19 @@ class RandomPatch3D(Cut):
     def __init__(
         self, size: int | Sequence[int | None], *, foreground: float = 0.33, pad_value: float | Literal["min"] = "min"
     ):
-        self.size = (size,) * 3 if isinstance(size, int) else tuple(size)
-        triple([1 if side is None else side for side in self.size])  # refuses what is no size
+        self.size = sides(size)
         self.foreground, self.pad_value = probability(foreground), pad_value
 
     def draw(self, sample: Sample, rng: np.random.Generator) -> dict[str, Any]:
         shape = sample.image.shape
-        size = [have if side is None else side for have, side in zip(shape, self.size, strict=True)]
+        size = settled(self.size, shape)
         room = np.subtract(shape, size)
         low, high = np.minimum(room, 0), np.maximum(room, 0)
         voxel = self._labelled_voxel(sample, rng) if rng.random() < self.foreground else None
         if voxel is not None:
             low, high = np.maximum(low, voxel - size + 1), np.minimum(high, voxel)
         corner = rng.integers(low, high, endpoint=True)
-        return {"corner": tuple(corner.tolist()), "size": tuple(size), "before": shape}
+        return {"corner": tuple(corner.tolist()), "size": size, "before": shape}
 
     def _labelled_voxel(self, sample: Sample, rng: np.random.Generator) -> np.ndarray | None:
         """(3,) the place of a voxel, or None where nothing is labelled."""

@@ -45,18 +45,20 @@ class RandomFlipOneAxis3D(_Flip):
 
 @TRANSFORMS.register_module()
 class RandomRotate90(SpatialTransform):
-    """Turn by 0 to 3 quarters, equally likely, in each of ``planes`` in order (two letters of "DHW" each).
+    """Turn in each of ``planes`` in order (two letters of "DHW" each), with chance ``prob``, by 1 to 3 quarters.
 
-    The sides of a volume that is no cube change places with its axes.
+    These are equally likely; with the default so are 0 to 3. The sides of a volume that is no cube change places with
+    its axes.
     """
 
-    def __init__(self, planes: Sequence[str] = ("DH", "DW", "HW")):
-        self.planes = tuple(_axes(plane) for plane in planes)
+    def __init__(self, planes: Sequence[str] = ("DH", "DW", "HW"), *, prob: float = 0.75):
+        self.planes, self.prob = tuple(_axes(plane) for plane in planes), probability(prob)
         if any(len(plane) != 2 for plane in self.planes):
             raise ValueError(f"a plane is two letters of 'DHW', such as 'HW'; got {planes!r}")
 
     def draw(self, sample: Sample, rng: np.random.Generator) -> dict[str, Any]:
-        return {"quarters": tuple(rng.integers(4, size=len(self.planes)).tolist())}
+        quarters = rng.integers(1, 4, size=len(self.planes)) * (rng.random(len(self.planes)) < self.prob)
+        return {"quarters": tuple(quarters.tolist())}
 
     def apply(self, volume: Grid, quarters: tuple[int, ...]) -> Grid:
         for plane, count in zip(self.planes, quarters, strict=True):

@@ -27,6 +27,8 @@ from vdt3d.utils.files import write_aside
 from vdt3d.utils.zoo import cache_folder, fetch, hash_in
 
 MIN_MATCHED = 0.9
+# Where a checkpoint keeps its tensors: mmengine's and most; BEiT's and Swin's; DINO's, which has a student besides.
+CONTAINERS = ("state_dict", "model", "teacher")
 _META = "vdt3d"  # the key of our meta, as JSON, in the text that a safetensors file may carry
 _WRAPPERS = ("module.", "_orig_mod.", "backbone.")  # what DDP, torch.compile and whole models put before a key
 
@@ -187,16 +189,16 @@ class LoadReport:
 
 
 def state_dict_of(checkpoint: Mapping, source: str = "checkpoint") -> dict[str, Tensor]:
-    """The tensors of a checkpoint, whether bare or inside ``state_dict``.
+    """The tensors of a checkpoint, whether bare or inside one of ``CONTAINERS``.
 
     Raises:
         CheckpointError: there is no dictionary of tensors in it.
     """
-    state = checkpoint.get("state_dict", checkpoint)
+    state = next((checkpoint[key] for key in CONTAINERS if isinstance(checkpoint.get(key), Mapping)), checkpoint)
     entries = state.items() if isinstance(state, Mapping) else ()
     tensors = {key: value for key, value in entries if isinstance(value, Tensor)}
     if not tensors:
-        raise CheckpointError(f"{source}: holds no tensors, neither bare nor inside 'state_dict'")
+        raise CheckpointError(f"{source}: holds no tensors, neither bare nor inside one of {', '.join(CONTAINERS)}")
     return tensors
 
 

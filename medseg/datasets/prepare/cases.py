@@ -16,7 +16,7 @@ from vdt3d.structures import IGNORED, LabelMap, Sample
 from vdt3d.transforms import CropBody3D, Reorient3D, ResampleSpacing3D
 from vdt3d.utils.files import write_aside
 
-STEPS = 2  # raised whenever the steps below change, so that cases prepared before are prepared anew
+STEPS = 3  # raised whenever the steps below change, so that cases prepared before are prepared anew
 PERCENTS = np.linspace(0, 100, 201)  # at which a case's intensities are kept, to be pooled over the data set
 
 

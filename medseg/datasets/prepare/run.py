@@ -21,6 +21,7 @@ from rich.progress import track
 from medseg.datasets.layouts import Case
 from medseg.datasets.prepare.cases import Job, Outcome, place, prepare_case, scan_spacing
 from medseg.datasets.prepare.check import Rules
+from medseg.datasets.prepare.counts import compared
 from medseg.datasets.prepare.find import IN_PLACE, find_source
 from medseg.datasets.prepare.fingerprint import fingerprint
 from medseg.datasets.prepare.source import Source
@@ -36,10 +37,13 @@ class Report(NamedTuple):
     Fields:
         outcomes: of every case, in the order of the data set.
         fingerprint: of the data set; None where nothing was cached.
+        notice: whether this is the release that numbers were published of; None where none are known, nothing was
+            cached, or cases were sampled anew and have other voxels.
     """
 
     outcomes: list[Outcome]
     fingerprint: dict[str, Any] | None
+    notice: str | None = None
 
     @property
     def problems(self) -> list[dict[str, str]]:
@@ -99,7 +103,13 @@ def prepare(
     outcomes = list(each(prepare_case, [job._replace(spacing=spacing) for job in jobs], title="prepare"))
     if not in_place:
         _write_tables(source, dst, jobs, outcomes)
-    report = Report(outcomes, _write_measures(source, dst, outcomes, spacing))
+    records = {outcome.name: outcome.record for outcome in outcomes if outcome.record}
+    known = source.counts if records and spacing is None else None
+    report = Report(
+        outcomes,
+        _write_measures(source, dst, records, spacing) if records else None,
+        compared(known, records, source.layout.classes) if known else None,
+    )
     _write_problems(report, dst)
     return report
 
@@ -212,12 +222,9 @@ def _entry(job: Job, dst: Path) -> dict[str, str]:
 
 
 def _write_measures(
-    source: Source, dst: Path, outcomes: list[Outcome], spacing: tuple[float, ...] | None
-) -> dict[str, Any] | None:
+    source: Source, dst: Path, records: dict[str, dict[str, Any]], spacing: tuple[float, ...] | None
+) -> dict[str, Any]:
     """``prepared``/fingerprint.json and summary.csv of the cached cases."""
-    records = {outcome.name: outcome.record for outcome in outcomes if outcome.record}
-    if not records:
-        return None
     found = fingerprint(records, source.layout.channels, source.layout.classes, spacing)
     _write_json(dst / "prepared" / "fingerprint.json", found)
     rows = [_row(name, case, source.layout.classes) for name, case in found["per_case"].items()]

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 from medseg.datasets.layouts import Case, Layout
 from medseg.datasets.prepare.check import Read, read_files
+from medseg.datasets.prepare.counts import Counts
 from vdt3d.io import ScanError
 
 
@@ -21,6 +22,7 @@ class Source(NamedTuple):
         tables: further files that belong to it, in ``root``.
         cached: whether its cases are worth a cache; small crops are not.
         read: how image and label map come out of the files of a case.
+        counts: what was published of the release's slices and voxels, to tell whether it is this one.
     """
 
     layout: Layout
@@ -31,6 +33,7 @@ class Source(NamedTuple):
     tables: tuple[Path, ...] = ()
     cached: bool = True
     read: Read = read_files
+    counts: Counts | None = None
 
 
 def converted(

@@ -14,7 +14,8 @@ from torch.nn import functional
 from medseg.models.segmentors.scan_segmentor import ScanSegmentor
 from medseg.models.targets import LabelScheme
 from vdt3d.models.backbones.feature_info import FeatureInfo
-from vdt3d.models.backbones.picture_encoder import announced, take_channels
+from vdt3d.models.backbones.picture_encoder import announced, announced_behind, take_channels
+from vdt3d.models.backbones.window_encoder import WindowEncoder
 from vdt3d.models.inflate.kernels import COLOURS, spread_over_slices
 from vdt3d.registry import MODELS
 from vdt3d.structures import SegmentationSample, SliceWindow
@@ -26,13 +27,15 @@ AUXILIARY_WEIGHT = 0.4  # of an auxiliary head in the loss, as in mmsegmentation
 class SliceWindowSegmentor(ScanSegmentor):
     """The parts of an ``EncoderDecoder`` of mmsegmentation, fed with windows (N, C, n, H, W) of n slices: 2.5D.
 
-    Channels and slices together become the C * n channels of a picture, channel by channel; the scores (N, K, t, H, W)
-    are those of the t slices that the window answers. So the config of an ``EncoderDecoder`` serves with another
+    Channels and slices together become the C * n channels of a picture, channel by channel, unless the backbone reads
+    windows as they are (``BEiT3D``, a ``WindowEncoder``); the scores (N, K, t, H, W) are those of the t slices that the
+    window answers. So the config of an ``EncoderDecoder`` serves with another
     ``type``: convolutions for colours take the slices instead, heads give as many scores as are asked for, and the
     channels that a neck or a head does not name (``in_channels``) are those of the features it reads.
 
     Args:
-        backbone: of mmsegmentation or mmpretrain, or ``dict(type='PictureEncoder', model='torchvision.resnet18')``.
+        backbone: of mmsegmentation or mmpretrain, ``dict(type='PictureEncoder', model='torchvision.resnet18')``, or a
+            ``WindowEncoder``, which is told ``in_channels`` and ``window``.
         decode_head: of mmsegmentation; its scores are judged by ``loss_decode`` below.
         neck: of mmsegmentation, or ``dict(type='PictureUNetNeck')``.
         auxiliary_head: one or several heads that are supervised too, each with its ``loss_weight``, 0.4 if not given.
@@ -89,19 +92,20 @@ class SliceWindowSegmentor(ScanSegmentor):
             loss_decode = {"type": "SumLoss3D", "losses": loss_decode}
         self.loss_decode = MODELS.build(loss_decode or {"type": "DiceCELoss3D", "batch": True})
 
-        channels = in_channels * self.window.slices
-        if first_conv is not None and channels == COLOURS:
-            raise ValueError(f"first_conv={first_conv!r}: three slices take the colours' kernels; leave it out")
-        spread = {"slices": self.window.slices, "place": self.window.place, "how": first_conv or "average"}
-        self.fit_input = partial(spread_over_slices, **spread)  # of checkpoints, when they are loaded
-        self.fit_input(torch.zeros(1, COLOURS, 1, 1), channels)  # refuses an unknown first_conv
-        self.backbone = picture_part(backbone)
-        take_channels(self.backbone, channels)
-        infos = found = announced(self.backbone, channels)
+        if _reads_windows(backbone):
+            if first_conv is not None:
+                raise ValueError(f"first_conv={first_conv!r}: {backbone['type']} reads windows; leave it out")
+            self.backbone = MODELS.build({"in_channels": in_channels, "window": self.window, **backbone})
+            infos = found = self.backbone.feature_info
+        else:
+            self.backbone = self._picture_backbone(backbone, in_channels, first_conv)
+            infos = found = announced(self.backbone, in_channels * self.window.slices)
         self.neck = None
         if neck is not None:
-            self.neck = picture_part({"in_channels": [info.channels for info in infos], **neck})
-            infos = announced(nn.Sequential(self.backbone, self.neck), channels)
+            channels = [info.channels for info in infos]
+            told = {"embed_dim": channels[0]} if neck["type"] == "Feature2Pyramid" else {"in_channels": channels}
+            self.neck = picture_part({**told, **neck})
+            infos = announced_behind(self.neck, infos)
         self.decode_head = self._head(decode_head, infos)
         others = [dict(head) for head in ([auxiliary_head] if isinstance(auxiliary_head, dict) else auxiliary_head)]
         self.auxiliary_weights = [head.pop("loss_weight", AUXILIARY_WEIGHT) for head in others]
@@ -123,7 +127,7 @@ class SliceWindowSegmentor(ScanSegmentor):
 
     def extract_feat(self, inputs: Tensor) -> Sequence[Tensor]:
         """The features the heads read, of windows (N, C, n, H, W)."""
-        return self._joined(self.backbone(self._pictures(inputs)))
+        return self._joined(self.backbone(self._read(inputs)))
 
     def encode_decode(self, inputs: Tensor, batch_data_samples: Sequence[SegmentationSample] | None = None) -> Tensor:
         """The scores (N, K, t, H, W) of windows (N, C, n, H, W)."""
@@ -136,7 +140,7 @@ class SliceWindowSegmentor(ScanSegmentor):
             ValueError: the windows are not those of the model.
         """
         self._check_windows(data_samples)
-        features = self.backbone(self._pictures(inputs))
+        features = self.backbone(self._read(inputs))
         targets = self.labels.targets(data_samples, inputs.shape[2:])[..., list(self.window.answered), :, :]
         losses = {}
         if self.presence is not None:
@@ -151,8 +155,8 @@ class SliceWindowSegmentor(ScanSegmentor):
             losses |= {f"loss_{name}{term}": weight * value for term, value in parts.items()}
         return losses
 
-    def _pictures(self, inputs: Tensor) -> Tensor:
-        """(N, C * n, H, W) of windows, scaled.
+    def _read(self, inputs: Tensor) -> Tensor:
+        """Windows as the backbone reads them, scaled: as they are, or (N, C * n, H, W).
 
         Raises:
             ValueError: they have another number of slices than the model's.
@@ -162,7 +166,9 @@ class SliceWindowSegmentor(ScanSegmentor):
                 f"windows of {inputs.shape[2]} slices for a model of {self.window.slices}: give the data set "
                 f"(SliceWindows) the model's window, {self.window}; whole scans are labelled through test_cfg.inferer"
             )
-        return (inputs if self.scale is None else SCALINGS[self.scale](inputs)).flatten(1, 2)
+        if self.scale is not None:
+            inputs = SCALINGS[self.scale](inputs)
+        return inputs if isinstance(self.backbone, WindowEncoder) else inputs.flatten(1, 2)
 
     def _joined(self, features: Sequence[Tensor]) -> Sequence[Tensor]:
         return features if self.neck is None else self.neck(features)
@@ -176,6 +182,18 @@ class SliceWindowSegmentor(ScanSegmentor):
         if self.labels.regions:
             return (targets == 1).flatten(2).any(2).float()
         return torch.stack([(targets == label).flatten(1).any(1) for label in range(1, self._things + 1)], 1).float()
+
+    def _picture_backbone(self, config: dict, in_channels: int, first_conv: str | None) -> nn.Module:
+        """A 2D network whose first convolution reads the slices as channels, from checkpoints for colours too."""
+        channels = in_channels * self.window.slices
+        if first_conv is not None and channels == COLOURS:
+            raise ValueError(f"first_conv={first_conv!r}: three slices take the colours' kernels; leave it out")
+        spread = {"slices": self.window.slices, "place": self.window.place, "how": first_conv or "average"}
+        self.fit_input = partial(spread_over_slices, **spread)  # of checkpoints, when they are loaded
+        self.fit_input(torch.zeros(1, COLOURS, 1, 1), channels)  # refuses an unknown first_conv
+        backbone = picture_part(config)
+        take_channels(backbone, channels)
+        return backbone
 
     def _check_windows(self, data_samples: Sequence[SegmentationSample]) -> None:
         for sample in data_samples:
@@ -207,6 +225,11 @@ def picture_part(config: dict) -> nn.Module:
     """A part of a 2D network; names that several packages know are mmsegmentation's."""
     known = MMSEG_MODELS.module_dict
     return MODELS.build({**config, "type": f"mmseg.{config['type']}"} if config["type"] in known else config)
+
+
+def _reads_windows(config: dict) -> bool:
+    known = MODELS.get(config["type"]) if isinstance(config["type"], str) else config["type"]
+    return isinstance(known, type) and issubclass(known, WindowEncoder)
 
 
 def _keeps_zero(data_preprocessor: nn.Module) -> bool:

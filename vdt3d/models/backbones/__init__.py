@@ -5,6 +5,21 @@ from vdt3d.models.backbones.feature_info import FeatureInfo
 from vdt3d.models.backbones.picture_encoder import PictureEncoder
 from vdt3d.models.backbones.resnet2d import ResNetNoStemStride
 from vdt3d.models.backbones.resnet3d import ResNet3D
+from vdt3d.models.backbones.swin import Swin3D, VideoSwin
 from vdt3d.models.backbones.torchvision_video import TorchvisionVideo
+from vdt3d.models.backbones.vit3d import BEiT3D, ViT3D
+from vdt3d.models.backbones.window_encoder import WindowEncoder
 
-__all__ = ["Convert2d", "FeatureInfo", "PictureEncoder", "ResNet3D", "ResNetNoStemStride", "TorchvisionVideo"]
+__all__ = [
+    "BEiT3D",
+    "Convert2d",
+    "FeatureInfo",
+    "PictureEncoder",
+    "ResNet3D",
+    "ResNetNoStemStride",
+    "Swin3D",
+    "TorchvisionVideo",
+    "ViT3D",
+    "VideoSwin",
+    "WindowEncoder",
+]

@@ -78,12 +78,25 @@ def take_channels(network: nn.Module, in_channels: int) -> None:
 
 
 def announced(network: nn.Module, in_channels: int) -> tuple[FeatureInfo, ...]:
-    """What a 2D network returns, as a picture shows.
+    """What a 2D network of pictures returns, as a picture shows.
 
     Raises:
         ValueError: it returns something else than maps whose sizes are the picture's, divided.
     """
-    maps = maps_of(_answer(network, in_channels))
+    return _announced(network, torch.zeros(1, in_channels, SIDE, SIDE))
+
+
+def announced_behind(network: nn.Module, infos: Sequence[FeatureInfo]) -> tuple[FeatureInfo, ...]:
+    """What a 2D network of maps, such as a neck, returns for those that ``infos`` announce.
+
+    Raises:
+        ValueError: as ``announced``.
+    """
+    return _announced(network, [torch.zeros(1, info.channels, *[SIDE // info.stride[2]] * 2) for info in infos])
+
+
+def _announced(network: nn.Module, inputs: Tensor | list[Tensor]) -> tuple[FeatureInfo, ...]:
+    maps = maps_of(_answer(network, inputs))
     strides = [stride_of(features, (SIDE, SIDE)) for features in maps]
     if None in strides:
         sizes = [tuple(features.shape) for features in maps]
@@ -94,12 +107,12 @@ def announced(network: nn.Module, in_channels: int) -> tuple[FeatureInfo, ...]:
     )
 
 
-def _answer(network: nn.Module, in_channels: int) -> object:
+def _answer(network: nn.Module, inputs: Tensor | list[Tensor]) -> object:
     training = {module: module.training for module in network.modules()}
     try:
         network.eval()  # which of mmsegmentation's networks returns nothing
         with torch.no_grad():
-            return network(torch.zeros(1, in_channels, SIDE, SIDE))
+            return network(inputs)
     finally:
         for module, mode in training.items():
             module.training = mode

@@ -56,6 +56,19 @@ def fit_input_channels(weight: Tensor, channels: int, rgb: str = "sum") -> Tenso
     return weight[:, turns] / takers.view(-1, *[1] * (weight.dim() - 2))
 
 
+def grey_kernel(weight: Tensor, channels: int) -> Tensor:
+    """A kernel (O, 3 or 1, ...) of pictures as one that takes the mean of ``channels`` as the grey picture.
+
+    The sum of the colours, divided among the channels: how TransSeg (Zhang et al. 2023) takes sequences of MRI.
+
+    Raises:
+        ValueError: a kernel for other input channels.
+    """
+    if weight.shape[1] not in (1, COLOURS):
+        raise ValueError(f"a kernel for {weight.shape[1]} input channels is none for grey pictures or for colours")
+    return weight.sum(1, keepdim=True).repeat_interleave(channels, 1) / channels
+
+
 def spread_over_slices(weight: Tensor, channels: int, *, slices: int, place: int, how: str = "average") -> Tensor:
     """A kernel (O, 3 or 1, H, W) of pictures for windows of slices that are a picture's channels, channel by channel.
 
@@ -72,12 +85,10 @@ def spread_over_slices(weight: Tensor, channels: int, *, slices: int, place: int
     Raises:
         ValueError: another ``how``, or a kernel for other input channels.
     """
-    if weight.shape[1] not in (1, COLOURS):
-        raise ValueError(f"a kernel for {weight.shape[1]} input channels is none for grey pictures or for colours")
+    grey = grey_kernel(weight, 1)
     if how == "repeat":
         window = fit_input_channels(weight, slices)
     else:
-        grey = weight.sum(1, keepdim=True)
         share = {"average": torch.full((slices,), 1 / slices), "centre": torch.eye(slices)[place]}
         if how not in share:
             raise ValueError(f"first_conv={how!r} is none of average, repeat, centre")

@@ -1,16 +1,19 @@
 """What a checkpoint holds, told from its keys and shapes alone: which network, how deep, with what shortcuts, norms.
 
 Names and shapes of the published files: the VDT release (github.com/urmagicsmine/CSPR), 3D-ResNets-PyTorch
-(github.com/kenshohara), MedicalNet (github.com/Tencent), Models Genesis (github.com/MrGiovanni), torchvision.
+(github.com/kenshohara), MedicalNet (github.com/Tencent), Models Genesis (github.com/MrGiovanni), BEiT and Swin
+(github.com/microsoft), DINO (github.com/facebookresearch), torchvision.
 """
 
 import re
+from collections import Counter
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
 from torch import Tensor
 
 from vdt3d.models.backbones.resnet3d import ARCHITECTURES
+from vdt3d.models.inflate.swin_names import torchvision_names
 from vdt3d.models.layers.residual import bottleneck_convs
 
 RESNET = ("layer1.0.conv1.weight", "layer2.0.conv1.weight")
@@ -90,6 +93,16 @@ _KINETICS = {
 _VIDEO = {"kind": "3D", "backbone": "TorchvisionVideo", "source": "torchvision (Kinetics-400)", "stem": "stem.0.weight"}
 _VIDEO_KEYS = ("layer1.0.conv1.0.weight", "layer2.0.conv1.0.weight")
 
+
+def _transformers(name: str, title: str, backbone: str, source: str, *keys: str, kinds: str = "2D") -> list[Layout]:
+    """A layout for each of the ``kinds`` of kernels that its stem, the first of the keys, may have."""
+    return [Layout(name, title, kind, keys, backbone, source, stem=keys[0]) for kind in kinds.split()]
+
+
+_STEM = "patch_embed.proj.weight"
+_TABLE = "attn.relative_position_bias_table"
+SHARED_TABLE = "rel_pos_bias.relative_position_bias_table"
+
 LAYOUTS = (  # the first that fits counts
     Layout(
         "stdunet",
@@ -163,6 +176,37 @@ LAYOUTS = (  # the first that fits counts
         remark="its scores (out_tr.final_conv) are left over where the number of classes differs",
         stem="down_tr64.ops.0.conv1.weight",
     ),
+    *_transformers("beit", "BEiT", "BEiT3D", "BEiT", _STEM, f"blocks.0.{_TABLE}", kinds="2D 3D"),
+    *_transformers("beit-ssl", "BEiT with one table of positions", "BEiT3D", "BEiT", _STEM, SHARED_TABLE),
+    *_transformers("vit", "ViT", "ViT3D", "DINO, timm", _STEM, "pos_embed", "blocks.0.attn.qkv.bias", kinds="2D 3D"),
+    *_transformers("swin", "Swin", "Swin3D", "Swin-Transformer", _STEM, f"layers.0.blocks.0.{_TABLE}"),
+    *_transformers(
+        "video-swin",
+        "Video Swin",
+        "VideoSwin",
+        "Video-Swin-Transformer",
+        _STEM,
+        f"layers.0.blocks.0.{_TABLE}",
+        kinds="3D",
+    ),
+    *_transformers(
+        "torchvision-swin",
+        "torchvision Swin",
+        "Swin3D",
+        "torchvision",
+        "features.0.0.weight",
+        f"features.1.0.{_TABLE}",
+        kinds="2D 3D",
+    ),
+    *_transformers(
+        "torchvision-video-swin",
+        "torchvision Video Swin",
+        "VideoSwin",
+        "torchvision (Kinetics-400)",
+        _STEM,
+        f"features.0.0.{_TABLE}",
+        kinds="3D",
+    ),
 )
 PICTURES = Layout("2d", "network with 2D kernels", "2D", (), "", "any 2D network")
 
@@ -179,7 +223,8 @@ class Found:
             ``shortcut_type``, ``force_downsample``, ``deep_stem``, ``avg_down``, ``norm_cfg.type`` and ``conv`` of a
             ResNet, as far as the keys tell them; ``arch`` of a torchvision video network.
         heads: the top-level parts beside the backbone.
-        renames: beginnings of keys, behind the prefix, that are others in our networks.
+        renames: beginnings of keys, behind the prefix, that are others in our networks; the first that fits counts.
+        copies: keys, behind the prefix, whose tensor stands under several names in our networks.
     """
 
     layout: Layout | None
@@ -188,6 +233,7 @@ class Found:
     options: Mapping[str, object] = field(default_factory=dict)
     heads: tuple[str, ...] = ()
     renames: Mapping[str, str] = field(default_factory=dict)
+    copies: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def __str__(self) -> str:
         if self.layout is None:
@@ -203,6 +249,11 @@ class Found:
             if key.startswith(f"{self.prefix}{theirs}."):
                 return self.prefix + name + key.removeprefix(self.prefix + theirs)
         return key
+
+    def renamed(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The file's tensors under the names of our networks."""
+        copies = {self.prefix + key: [self.prefix + name for name in names] for key, names in self.copies.items()}
+        return {name: value for key, value in state.items() for name in copies.get(key, [self.ours(key)])}
 
 
 def recognise(state: Mapping[str, Tensor]) -> Found:
@@ -270,8 +321,26 @@ def _read(state: Mapping[str, Tensor], layout: Layout) -> Found | None:
         options = _resnet_options(backbone, stem)
         renames = _resnet_renames(backbone, stem, NORMS[options.get("norm_cfg.type", "IN")])
         return Found(layout, prefix, in_channels, options, _heads(state, prefix), renames)
-    options = {"base_channels": backbone[first].shape[0]} if layout.backbone == "UNet3D" else {"arch": layout.name}
-    return Found(layout, prefix, in_channels, options, _heads(state, prefix))
+    heads = _heads(state, prefix)
+    if layout.backbone == "UNet3D":
+        return Found(layout, prefix, in_channels, {"base_channels": backbone[first].shape[0]}, heads)
+    if layout.backbone == "TorchvisionVideo":
+        return Found(layout, prefix, in_channels, {"arch": layout.name}, heads)
+    stages = _blocks_of_stages(backbone)
+    depth = {"depth": sum(stages)} if len(stages) < 2 else {"depths": stages}
+    options = {"embed_dims": backbone[first].shape[0], **depth}
+    renames, copies = {}, {}
+    if "layers.0.blocks.0.norm1.weight" in backbone:
+        renames = torchvision_names(stages, video=layout.kind == "3D")
+    if SHARED_TABLE in backbone:
+        copies = {SHARED_TABLE: tuple(f"blocks.{number}.{_TABLE}" for number in range(sum(stages)))}
+    return Found(layout, prefix, in_channels, options, heads, renames, copies)
+
+
+def _blocks_of_stages(backbone: Collection[str]) -> tuple[int, ...]:
+    """How many blocks each stage of a transformer has."""
+    stages = Counter(key.rsplit(".", 3)[0] for key in backbone if key.endswith(".norm1.weight"))
+    return tuple(stages[name] for name in sorted(stages))
 
 
 def _resnet_options(backbone: Mapping[str, Tensor], stem: str) -> dict[str, object]:

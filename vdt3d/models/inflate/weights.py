@@ -1,5 +1,6 @@
 """Checkpoints made to fit: 2D kernels into 3D networks, colours into one channel, names of others into ours."""
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -59,14 +60,14 @@ def adapt(state: Mapping[str, Tensor], target: nn.Module, *, how: str | None, na
         raise CheckpointError(f"{name}: not loaded, it is of another network. {hint}")
 
     versions = [state]
-    if found.renames:
-        versions.append({found.ours(key): value for key, value in state.items()})
+    if found.renames or found.copies:
+        versions.append(found.renamed(state))
     state = max(versions, key=lambda version: sum(new in wanted for new in names_in(wanted, version).values()))
     given = {new: old for old, new in names_in(wanted, state).items()}
     shapes = {given[key]: value.shape for key, value in wanted.items() if key in given}  # in the model's order
     try:
-        fitted, notes = inflate(state, shapes, how, _fit_of(target))
-    except CheckpointError as error:
+        fitted, notes = inflate(state, shapes, how, _fit_of(target), _own_fits(target, given))
+    except ValueError as error:
         raise CheckpointError(f"{name}: not loaded. It was recognised as: {found}. {error}") from None
     if found.layout is not None:
         notes = [f"recognised as: {found}", *filter(None, [found.layout.remark]), *notes]
@@ -74,7 +75,11 @@ def adapt(state: Mapping[str, Tensor], target: nn.Module, *, how: str | None, na
 
 
 def inflate(
-    state: Mapping[str, Tensor], shapes: Mapping[str, Sequence[int]], how: str | None, fit: Fit = fit_input_channels
+    state: Mapping[str, Tensor],
+    shapes: Mapping[str, Sequence[int]],
+    how: str | None,
+    fit: Fit = fit_input_channels,
+    own_fits: Mapping[str, Callable[[Tensor], Tensor]] | None = None,
 ) -> tuple[dict[str, Tensor], list[str]]:
     """The state dict of a 2D network for a 3D one: a pure function of tensors.
 
@@ -88,6 +93,7 @@ def inflate(
         shapes: of the target's tensors by the names in ``state``, in the order of the target.
         how: 'i3d' or 'centre', for kernels that get more than one slice.
         fit: from a kernel and a number of input channels to a kernel for them.
+        own_fits: by key, of tensors that are made to fit in a way of their own.
 
     Returns:
         The new state dict, and what was changed, in sentences for a log.
@@ -96,13 +102,16 @@ def inflate(
         CheckpointError: a kernel must get more than one slice and ``how`` is neither 'i3d' nor 'centre'.
     """
     first = next((key for key, shape in shapes.items() if len(shape) in KERNEL_DIMS), None)
-    fitted, deepened, flat, notes = {}, 0, 0, []
+    fitted, deepened, flat, resized, notes = {}, 0, 0, Counter(), []
     for key, tensor in state.items():
         shape = tuple(shapes.get(key, tensor.shape))
         fitted[key] = tensor
         if shape == tensor.shape:
             continue
-        if shape == (*tensor.shape, 1) and tensor.dim() == 3:
+        if own_fits and key in own_fits:
+            fitted[key] = own_fits[key](tensor)
+            resized[key.rpartition(".")[2], tuple(tensor.shape), tuple(fitted[key].shape)] += 1
+        elif shape == (*tensor.shape, 1) and tensor.dim() == 3:
             fitted[key] = tensor.unsqueeze(-1)
         elif _fillable(tensor, shape, key == first):
             channels, depth = shape[1], shape[2] if len(shape) > tensor.dim() else 1
@@ -119,12 +128,23 @@ def inflate(
         notes.append(f"{deepened} 2D kernels filled the depth of 3D ones ({how})")
     if flat:
         notes.append(f"{flat} 2D kernels became kernels of one slice")
+    notes += [f"{count} {name}: {old} resized to {new}" for (name, old, new), count in resized.items()]
     return fitted, notes
 
 
 def _fit_of(target: nn.Module) -> Fit:
     parts = (target, getattr(target, "backbone", None))
     return next((part.fit_input for part in parts if hasattr(part, "fit_input")), fit_input_channels)
+
+
+def _own_fits(target: nn.Module, given: Mapping[str, str]) -> dict[str, Callable[[Tensor], Tensor]]:
+    """By the file's key, how modules of ``target`` make parameters of another shape fit: what they have as ``fits``."""
+    return {
+        given[key]: way
+        for name, module in target.named_modules()
+        for parameter, way in getattr(module, "fits", {}).items()
+        if (key := f"{name}.{parameter}" if name else parameter) in given
+    }
 
 
 def _fillable(tensor: Tensor, shape: tuple[int, ...], first: bool) -> bool:

@@ -1,0 +1,47 @@
+# Windows of five slices with the augmentation of TransSeg (Zhang et al. 2022); CT of 512 x 512, a child names the data.
+window = dict(slices=5)
+# -175 to 250 HU become 0 to 1, and what the preparation cut away of the 512 x 512 is 0 again. A child of other images
+# has its own `scale`, and puts it before these lists: Resize3D in place of Pad3D where its slices differ in size.
+scale = [dict(type="Window", center=37.5, width=425), dict(type="Pad3D", size=(None, 512, 512))]
+shift = dict(type="RandomScaleShift", scale=(1, 1), shift=(-0.1, 0.1), together=True, prob=0.5)
+turn = dict(type="RandomRotate90", planes=["HW"], prob=0.1)
+pack = dict(type="PackSegmentation")
+augment = [
+    shift,
+    dict(type="RandomZoom3D", scale=(0.5, 2.0), in_slices=True),
+    dict(type="RandomFlip3D", axes="HW", prob=0.1),
+    turn,
+    pack,
+]
+# As published, zoom and flips reach across slices: they are blended, and the labelled one may be any of the window.
+published_augment = [
+    shift,
+    dict(type="RandomZoom3D", scale=(0.5, 2.0)),
+    dict(type="RandomFlip3D", axes="DHW", prob=0.1),
+    turn,
+    pack,
+]
+train_pipeline = [*scale, *augment]
+published_train_pipeline = [*scale, *published_augment]
+test_pipeline = [*scale, pack]
+dataset = dict(type="MSD", prepared="prepared")
+train_dataloader = dict(
+    batch_size=2,
+    num_workers=4,
+    sampler=dict(type="DefaultSampler", shuffle=True),
+    dataset=dict(type="SliceWindows", dataset=dict(**dataset, split="train"), window=window, pipeline=train_pipeline),
+)
+val_dataloader = dict(
+    batch_size=1,
+    num_workers=2,
+    sampler=dict(type="DefaultSampler", shuffle=False),
+    dataset=dict(**dataset, split="val", whole_scans=True, pipeline=test_pipeline),
+)
+test_dataloader = dict(
+    batch_size=1,
+    num_workers=2,
+    sampler=dict(type="DefaultSampler", shuffle=False),
+    dataset=dict(**dataset, split="test", whole_scans=True, pipeline=test_pipeline),
+)
+val_evaluator = dict(type="SegmentationScores", surface=False)
+test_evaluator = dict(type="SegmentationScores", resamples=1000)

@@ -1,0 +1,4 @@
+# TransSeg on Swin-B of ImageNet-22k, whose maps are a pyramid by themselves.
+_base_ = "./bcv_beit-b16_upernet.py"
+model = dict(backbone=dict(_delete_=True, type="Swin3D"), neck=None, decode_head=dict(channels=512))
+load_from = "zoo:swin-base-in22k"

@@ -1,0 +1,11 @@
+"""Count a network's parameters and operations: ``python tools/model/flops.py CONFIG``."""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # this checkout, installed or not
+
+from vdt3d.cli import main
+
+if __name__ == "__main__":
+    main(["flops", *sys.argv[1:]])
