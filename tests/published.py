@@ -131,6 +131,63 @@ def genesis(base: int = 32, classes: int = 1) -> Shapes:
     return behind("module.", shapes | scores)
 
 
+def blocks(count: int = 12, width: int = 768) -> Shapes:
+    """Those of a Vision Transformer, without what BEiT and DINO have each in their own way."""
+    shapes: Shapes = {}
+    for number in range(count):
+        block = f"blocks.{number}"
+        shapes |= norm(f"{block}.norm1", width, "ln") | norm(f"{block}.norm2", width, "ln")
+        shapes |= {f"{block}.attn.qkv.weight": (3 * width, width)} | linear(f"{block}.attn.proj", width, width)
+        shapes |= linear(f"{block}.mlp.fc1", 4 * width, width) | linear(f"{block}.mlp.fc2", width, 4 * width)
+    return shapes
+
+
+def beit(*, shared: bool = False) -> Shapes:
+    """BEiT-B/16 of 224 pixels, tuned with 21,841 labels, or without labels, when all blocks share a table."""
+    shapes = blocks() | {"cls_token": (1, 1, 768), "patch_embed.proj.weight": (768, 3, 16, 16)}
+    shapes |= {"patch_embed.proj.bias": (768,)}
+    for number in range(12):
+        block = f"blocks.{number}"
+        shapes |= {f"{block}.{name}": (768,) for name in ("gamma_1", "gamma_2", "attn.q_bias", "attn.v_bias")}
+        if not shared:
+            shapes[f"{block}.attn.relative_position_bias_table"] = (732, 12)
+            shapes[f"{block}.attn.relative_position_index"] = (197, 197)
+    if shared:
+        shapes |= norm("norm", 768, "ln") | linear("lm_head", 8192, 768) | {"mask_token": (1, 1, 768)}
+        shapes["rel_pos_bias.relative_position_bias_table"] = (732, 12)
+        return shapes | {"rel_pos_bias.relative_position_index": (197, 197)}
+    return shapes | norm("fc_norm", 768, "ln") | linear("head", 21841, 768)
+
+
+def dino() -> Shapes:
+    """ViT-B/16 of 224 pixels, without its head."""
+    shapes = blocks() | {"cls_token": (1, 1, 768), "pos_embed": (1, 197, 768), "patch_embed.proj.bias": (768,)}
+    shapes |= {"patch_embed.proj.weight": (768, 3, 16, 16)} | norm("norm", 768, "ln")
+    return shapes | {f"blocks.{number}.attn.qkv.bias": (3 * 768,) for number in range(12)}
+
+
+def swin(*, video: bool = False) -> Shapes:
+    """The authors' Swin-B, or Video Swin-B, which stands behind 'backbone.'; without its head."""
+    table, tokens = (15 * 13 * 13, 8 * 7 * 7) if video else (13 * 13, 7 * 7)
+    shapes = {"patch_embed.proj.weight": (128, 3, 2, 4, 4) if video else (128, 3, 4, 4)}
+    shapes |= {"patch_embed.proj.bias": (128,)} | norm("patch_embed.norm", 128, "ln") | norm("norm", 1024, "ln")
+    for stage, (blocks, heads) in enumerate(zip((2, 2, 18, 2), (4, 8, 16, 32), strict=True)):
+        width = 128 * 2**stage
+        for number in range(blocks):
+            block = f"layers.{stage}.blocks.{number}"
+            shapes |= norm(f"{block}.norm1", width, "ln") | norm(f"{block}.norm2", width, "ln")
+            shapes |= linear(f"{block}.attn.qkv", 3 * width, width) | linear(f"{block}.attn.proj", width, width)
+            shapes |= linear(f"{block}.mlp.fc1", 4 * width, width) | linear(f"{block}.mlp.fc2", width, 4 * width)
+            shapes[f"{block}.attn.relative_position_bias_table"] = (table, heads)
+            shapes[f"{block}.attn.relative_position_index"] = (tokens, tokens)
+            if not video and number % 2 and stage < 3:  # in pictures of 224 pixels the last stage is one window
+                shapes[f"{block}.attn_mask"] = ((56 // 2**stage // 7) ** 2, 49, 49)
+        if stage < 3:
+            shapes |= norm(f"layers.{stage}.downsample.norm", 4 * width, "ln")
+            shapes[f"layers.{stage}.downsample.reduction.weight"] = (2 * width, 4 * width)
+    return behind("backbone.", shapes) if video else shapes
+
+
 def shapes_only(shapes: Shapes) -> dict[str, Tensor]:
     """Tensors that take no memory."""
     return {key: torch.empty(shape, device="meta") for key, shape in shapes.items()}

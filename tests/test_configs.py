@@ -6,6 +6,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import published
 import pytest
 import torch
 import torchvision
@@ -23,7 +24,6 @@ from vdt3d.datasets.base import built
 from vdt3d.datasets.synthetic.phantoms import ORGANS
 from vdt3d.engine import Runner
 from vdt3d.engine.comparison import siblings
-from vdt3d.models.inflate.swin_names import torchvision_names
 from vdt3d.models.inflate.weights import adapt
 from vdt3d.registry import DATASETS, HOOKS, MODELS
 from vdt3d.structures import LabelMap, Sample, Volume
@@ -133,33 +133,18 @@ def metainfo(dataset: dict) -> dict[str, tuple[str, ...]]:
     return {"modality": ("one",)} | DATASETS.get(dataset["type"]).METAINFO
 
 
-# Small transformers over windows, and what the published files are of.
+# Small transformers over windows, and the published files they start from.
 _SMALL = dict(img_size=PATCH[1:], num_heads=2)
 _SMALL_SWIN = dict(depths=(1, 1, 1, 1), num_heads=(1, 1, 2, 2))
 TRANSFORMERS = {"BEiT3D": _SMALL, "ViT3D": _SMALL, "Swin3D": _SMALL_SWIN, "VideoSwin": _SMALL_SWIN}
-PICTURES = {
-    "beit-base-in22k": dict(type="BEiT3D", img_size=224),
-    "beit-base-in22k-ssl": dict(type="BEiT3D", img_size=224),
-    "dino-vit-base": dict(type="ViT3D", img_size=224),
-    "swin-base-in22k": dict(type="Swin3D"),
-    "video-swin-base-k600": dict(type="VideoSwin"),
+PUBLISHED = {
+    "zoo:beit-base-in22k": published.beit(),
+    "zoo:beit-base-in22k-ssl": published.beit(shared=True),
+    "zoo:dino-vit-base": published.dino(),
+    "zoo:swin-base-in22k": published.swin(),
+    "zoo:video-swin-base-k600": published.swin(video=True),
 }
 POSITIONS = ("relative_position_bias_table", "pos_embed")
-
-
-def published_names(name: str, state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The tensors of one of our transformers as the published file has them."""
-    if name == "beit-base-in22k-ssl":
-        table = {"rel_pos_bias.relative_position_bias_table": state["blocks.0.attn.relative_position_bias_table"]}
-        return {key: value for key, value in state.items() if "position" not in key} | table
-    if "swin" not in name:
-        return state
-    theirs = {ours: names for names, ours in torchvision_names((2, 2, 18, 2), video="video" in name).items()}
-    renamed = {}
-    for key, value in state.items():
-        prefix = max((prefix for prefix in theirs if key.startswith(f"{prefix}.")), key=len, default="")
-        renamed[theirs.get(prefix, prefix) + key.removeprefix(prefix)] = value
-    return {key: value for key, value in renamed.items() if re.match(r"patch_embed|layers", key)}
 
 
 @HOOKS.register_module()
@@ -217,12 +202,13 @@ def shrink_pipeline(pipeline: list[dict]) -> None:
         "RandomResize3D": dict(size=PATCH[1:]),
         "RandomShiftCrop3D": dict(size=PATCH[0], shift=1),
         "CenterCrop3D": dict(size=PATCH[0]),
-        "Resize3D": dict(size=PATCH),
-        "Pad3D": dict(size=PATCH),
     }
+    windows = ("Resize3D", "Pad3D", "RandomCrop3D")  # which name all their slices, or None
     for transform in pipeline:
-        whole = transform.type in small and transform.get("size", [0])[0] is None
-        transform.update(dict(size=(None, *PATCH[1:])) if whole else small.get(transform.type, {}))
+        if transform.type in windows or (transform.type == "RandomPatch3D" and transform.size[0] is None):
+            transform.size = (transform.size[0], *PATCH[1:])
+        else:
+            transform.update(small.get(transform.type, {}))
 
 
 def shrink_segmentor(model: dict) -> None:
@@ -249,6 +235,10 @@ def released(name: str) -> dict[str, Tensor]:
     scheme, _, rest = name.partition(":")
     if scheme == "zoo":
         assert zoo.find(rest).name == rest
+    if name in PUBLISHED:
+        state = published.shapes_only(PUBLISHED[name])
+        # Positions are made to fit, which takes numbers.
+        return state | {key: torch.zeros(value.shape) for key, value in state.items() if key.endswith(POSITIONS)}
     with torch.device("meta"):
         if scheme == "torchvision":
             return torchvision.models.get_model(rest.removeprefix("//")).state_dict()
@@ -258,14 +248,6 @@ def released(name: str) -> dict[str, Tensor]:
         if name == "zoo:medicalnet-resnet-18":
             state = MODELS.build(dict(type="ResNet3D", depth=18, shortcut_type="A")).state_dict()
             return {f"module.{key}": value for key, value in state.items()}
-        if scheme == "zoo" and rest in PICTURES:
-            network = MODELS.build(dict(in_channels=3, window=dict(slices=1), **PICTURES[rest]))
-            state = network.state_dict()
-            state |= {key: value.squeeze(2) for key, value in state.items() if value.dim() == 5 and "video" not in rest}
-            # These are made to fit, which takes numbers.
-            positions = [key for key in state if key.endswith(POSITIONS)]
-            state |= {key: torch.zeros(*state[key].shape, device="cpu") for key in positions}
-            return published_names(rest, state)
         if name == "zoo:genesis-chest-ct":
             return {f"module.{key}": value for key, value in UNet3D(num_classes=1).state_dict().items()}
     trained_by = {
@@ -303,7 +285,7 @@ def check_at_full_size(config: Config) -> None:
 
 
 def test_the_configs_are_found():
-    assert len(CONFIGS) == 113, CONFIGS
+    assert len(CONFIGS) == 136, CONFIGS
 
 
 STEPPED: dict[str, str] = {}  # shrunk configs: arms that differ in their weights alone are one when these are gone

@@ -244,6 +244,17 @@ def test_every_config_can_be_counted(path: str):
     assert counted.total == sum(counted.parts.values())  # what lies between them is interpolation
 
 
+@pytest.mark.parametrize(("name", "slices"), [("upernet", 5), ("upernet_2d", 1)])
+def test_the_encoder_of_transseg_has_its_multiply_adds(name: str, slices: int):
+    path = Path(f"configs/transseg/bcv_beit-b16_{name}.py")
+    config = Config.fromfile(ROOT / path, lazy_import=False)
+    found = flops.multiply_adds(flops.network(config, "meta"), flops.sample_shape(config, path)).parts["backbone"]
+    tokens, dims = 1 + 32 * 32, 768
+    block = 12 * tokens * dims**2 + 2 * tokens**2 * dims  # qkv, proj and the perceptron; the two products of attention
+    assert found == 12 * block + 32 * 32 * dims * slices * 16**2
+    assert found == {5: 107_429_775_360, 1: 106_624_468_992}[slices]  # as published
+
+
 ANY = (1, math.inf)
 
 
@@ -263,11 +274,14 @@ ANY = (1, math.inf)
         (dict(type="CropForeground3D"), [(1, 8), (1, 9), ANY]),
         (dict(type="Pad3D", size=(7, 7, 16)), [(7, 8), (9, 9), (16, 16)]),
         (dict(type="Pad3D", size=(None, 7, None)), [(6, 8), (9, 9), ANY]),
-        (dict(type="RandomZoom3D"), [(6, 8), (9, 9), ANY]),
+        (dict(type="RandomCrop3D", size=(7, 7, 7)), [(6, 7), (7, 7), (1, 7)]),
+        (dict(type="RandomCrop3D", size=(None, 7, 16)), [(6, 8), (7, 7), (1, 16)]),
         (dict(type="PadToMultiple3D", divisor=(4, 4, 5)), [(8, 8), (12, 12), (5, math.inf)]),
         (dict(type="Resize3D", size=(3, 4, 5)), [(3, 3), (4, 4), (5, 5)]),
         (dict(type="ResampleSpacing3D", spacing=(None, 2, 2)), [(6, 8), ANY, ANY]),
         (dict(type="RandomResize3D", size=(16, 16)), [(6, 8), ANY, ANY]),
+        (dict(type="RandomZoom3D"), [ANY] * 3),
+        (dict(type="RandomZoom3D", in_slices=True), [(6, 8), ANY, ANY]),
         (dict(type="Normalize3D", mean=0, std=1), [(6, 8), (9, 9), ANY]),
     ],
     ids=lambda value: value["type"] if isinstance(value, dict) else "",

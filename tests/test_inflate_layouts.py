@@ -5,9 +5,10 @@ from typing import NamedTuple
 import pytest
 import torch
 import torchvision
-from published import MEDICALNET, Shapes, behind, genesis, lidc, linear, resnet, shapes_only, stdunet
+from published import MEDICALNET, Shapes, behind, beit, dino, genesis, lidc, linear, resnet, shapes_only, stdunet, swin
 
 from vdt3d.models.inflate.layouts import LAYOUTS, nearest, recognise
+from vdt3d.registry import MODELS
 
 
 def test_the_tables_of_these_tests_are_the_published_ones():
@@ -83,6 +84,14 @@ FILES = {
         in_channels=3,
     ),
 }
+BASE, SWIN_B = {"embed_dims": 768, "depth": 12}, {"embed_dims": 128, "depths": (2, 2, 18, 2)}
+FILES |= {
+    "beit_base_patch16_224_pt22k_ft22k": File(beit(), "beit", BASE, "", 3, ("head",)),
+    "beit_base_patch16_224_pt22k": File(beit(shared=True), "beit-ssl", BASE, "", 3, ("lm_head",)),
+    "dino_vitbase16_pretrain": File(dino(), "vit", BASE, "", 3),
+    "swin_base_patch4_window7_224_22k": File(swin(), "swin", SWIN_B, "", 3),
+    "swin_base_patch244_window877_kinetics600_22k": File(swin(video=True), "video-swin", SWIN_B, "backbone.", 3),
+}
 for depth in (18, 34, 50, 101, 152):
     shapes = resnet(depth, dims=2, in_channels=3) | linear("fc", 1000, 512 if depth < 50 else 2048)
     FILES[f"torchvision {depth}"] = File(shapes, "resnet2d", OF_PICTURES | {"depth": depth}, "", 3, ("fc",))
@@ -110,8 +119,34 @@ def test_torchvisions_video_networks_are_told_apart(arch):
     assert (found.options, found.heads) == ({"arch": arch}, ("fc",))
 
 
+@pytest.mark.parametrize(
+    ("network", "layout", "options"),
+    [
+        (torchvision.models.swin_t, "torchvision-swin", {"embed_dims": 96, "depths": (2, 2, 6, 2)}),
+        (torchvision.models.video.swin3d_t, "torchvision-video-swin", {"embed_dims": 96, "depths": (2, 2, 6, 2)}),
+    ],
+)
+def test_torchvisions_swin_transformers_are_told_apart(network, layout, options):
+    with torch.device("meta"):
+        found = recognise(network().state_dict())
+    assert (found.layout.name, found.options, found.in_channels, found.heads) == (layout, options, 3, ("head",))
+
+
+@pytest.mark.parametrize("kind", ["BEiT3D", "ViT3D", "Swin3D", "VideoSwin"])
+def test_a_transformer_of_ours_is_recognised_as_itself(kind):
+    sizes = {"BEiT3D": {"depth": 6}, "ViT3D": {"depth": 6}}.get(kind, {"depths": (1, 2, 1)})
+    heads = {} if "depth" in sizes else {"num_heads": (1, 1, 2), "out_indices": (0, 2)}
+    out = {"out_indices": (5,), "num_heads": 2} if "depth" in sizes else {}
+    with torch.device("meta"):
+        network = MODELS.build({"type": kind, "embed_dims": 16, **sizes, **heads, **out})
+    found = recognise({f"backbone.{key}": value for key, value in network.state_dict().items()})
+    assert (found.layout.backbone, found.layout.kind, found.prefix) == (kind, "3D", "backbone.")
+    assert (found.options, found.in_channels) == ({"embed_dims": 16, **sizes}, 1)
+
+
 def test_every_layout_was_found():
     tested = {file.layout for file in FILES.values()} | {"r3d_18", "mc3_18", "r2plus1d_18"}
+    tested |= {"torchvision-swin", "torchvision-video-swin"}
     assert tested == {layout.name for layout in LAYOUTS}
 
 

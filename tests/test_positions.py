@@ -1,4 +1,4 @@
-"""Positions of tokens for larger pictures and for windows: BEiT's numbers, and the law that equal slices change nothing."""
+"""Positions of tokens for larger pictures and for windows: BEiT's numbers, and rows worked out by hand."""
 
 import numpy as np
 import pytest
@@ -63,7 +63,7 @@ def test_a_table_of_no_square_is_refused():
 
 
 def test_rows_of_pairs_by_hand():
-    """Tokens (0, 0) and (0, 1) of a 1 x 2 picture: offsets 0, -1, +1 are the rows 1, 0, 2; behind them cls rows 3 to 5."""
+    """Tokens (0, 0) and (0, 1) of a 1 x 2 picture: offsets 0, -1, +1 are rows 1, 0, 2; of the class token 3 to 5."""
     assert relative_rows((1, 1, 2)) == 6
     assert relative_index((1, 1, 2)).tolist() == [[5, 3, 3], [4, 1, 0], [4, 2, 1]]
 

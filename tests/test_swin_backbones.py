@@ -5,7 +5,7 @@ from itertools import product
 import pytest
 import torch
 import torchvision
-from published import Shapes, linear, norm
+from published import swin
 from torch import Tensor, nn
 from torchvision.models.swin_transformer import PatchMerging, SwinTransformer
 from torchvision.models.video.swin_transformer import SwinTransformer3d
@@ -243,28 +243,6 @@ def test_what_cannot_be_is_refused(kind, options, message):
 # ---- published files -------------------------------------------------------------------------------------------------
 
 
-def published(*, video: bool) -> Shapes:
-    """Keys and shapes of the authors' Swin-B, without the head, behind 'backbone.' if ``video``."""
-    table, tokens = (15 * 13 * 13, 8 * 7 * 7) if video else (13 * 13, 7 * 7)
-    shapes = {"patch_embed.proj.weight": (128, 3, 2, 4, 4) if video else (128, 3, 4, 4)}
-    shapes |= {"patch_embed.proj.bias": (128,)} | norm("patch_embed.norm", 128, "ln") | norm("norm", 1024, "ln")
-    for stage, (blocks, heads) in enumerate(zip(SWIN_B, (4, 8, 16, 32), strict=True)):
-        width = 128 * 2**stage
-        for number in range(blocks):
-            block = f"layers.{stage}.blocks.{number}"
-            shapes |= norm(f"{block}.norm1", width, "ln") | norm(f"{block}.norm2", width, "ln")
-            shapes |= linear(f"{block}.attn.qkv", 3 * width, width) | linear(f"{block}.attn.proj", width, width)
-            shapes |= linear(f"{block}.mlp.fc1", 4 * width, width) | linear(f"{block}.mlp.fc2", width, 4 * width)
-            shapes[f"{block}.attn.relative_position_bias_table"] = (table, heads)
-            shapes[f"{block}.attn.relative_position_index"] = (tokens, tokens)
-            if not video and number % 2 and stage < 3:  # in pictures of 224 pixels the last stage is one window
-                shapes[f"{block}.attn_mask"] = ((56 // 2**stage // 7) ** 2, 49, 49)
-        if stage < 3:
-            shapes |= norm(f"layers.{stage}.downsample.norm", 4 * width, "ln")
-            shapes[f"layers.{stage}.downsample.reduction.weight"] = (2 * width, 4 * width)
-    return {f"backbone.{key}": shape for key, shape in shapes.items()} if video else shapes
-
-
 @pytest.mark.parametrize("video", [False, True])
 def test_published_names_hit_every_key_of_torchvisions_once(video):
     with torch.device("meta"):
@@ -272,7 +250,7 @@ def test_published_names_hit_every_key_of_torchvisions_once(video):
     expected = {key: tuple(value.shape) for key, value in theirs.state_dict().items() if not key.startswith("head.")}
     prefix = "backbone." if video else ""
     found = Found(None, prefix, renames=torchvision_names(SWIN_B, video=video))
-    file = published(video=video)
+    file = swin(video=video)
     renamed = {found.ours(key).removeprefix(prefix): shape for key, shape in file.items()}
     assert len(renamed) == len(file)
     masks = [key for key in renamed if key.endswith(".attn_mask")]  # which torchvision makes anew

@@ -49,6 +49,7 @@ EXAMPLES = {
     "RandomBlur3D": {"prob": 1},
     "RandomChannelShuffle": {},
     "RandomContrast3D": {"prob": 1},
+    "RandomCrop3D": {"size": (2, None, 12)},
     "RandomFlip3D": {},
     "RandomFlipOneAxis3D": {},
     "RandomGamma3D": {"prob": 1},
@@ -83,10 +84,10 @@ def names_of(kind: type) -> list[str]:
 # What the laws of moving do not hold for: the way back of the first is a smoothing one, what the second cut away stays
 # away, and the third changes the anatomy on a grid that stays (tests/test_segmentation_transforms.py). What the fourth
 # averages lies about a new voxel, not evenly around its centre (tests/test_transseg_data.py).
-AVERAGING = ("RandomZoom3D",)
-RESAMPLING = [*names_of(Resampling), *AVERAGING]
-CUTTING = sorted({*names_of(Cut), *AVERAGING} - {"Pad3D", "PadToMultiple3D"})
+RESAMPLING = names_of(Resampling)
+CUTTING = sorted({*names_of(Cut)} - {"Pad3D", "PadToMultiple3D"})
 DEFORMING = ("RandomSpatial3D",)
+AVERAGING = ("RandomZoom3D",)
 MOVING = sorted({*names_of(SpatialTransform)} - {*DEFORMING})
 
 

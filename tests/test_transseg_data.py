@@ -24,7 +24,7 @@ from vdt3d.inference import SliceWindowInferer
 from vdt3d.io import write_nifti
 from vdt3d.registry import METRICS
 from vdt3d.structures import LabelMap, Sample, SegmentationSample, Volume, affine_from_spacing
-from vdt3d.transforms import RandomZoom3D
+from vdt3d.transforms import RandomCrop3D, RandomZoom3D
 from vdt3d.utils.random import SampleKey, keyed
 
 ROOT = Path(__file__).parents[1]
@@ -111,56 +111,56 @@ def test_positions_name_the_published_cases(tmp_path, monkeypatch, task, organ, 
 # --- augmentation
 
 
-def levels(transform: RandomZoom3D, **drawn) -> tuple[list[float], list[int]]:
-    """Slices 0 to 4 of a window, after ``transform``: what image and label map hold in each."""
-    array = np.arange(5).reshape(1, 5, 1, 1)
-    drawn |= {"before": (5, 1, 1)}
-    image, labels = (transform.apply(kind(array), **drawn) for kind in (Volume, LabelMap))
-    return image.array[0, :, 0, 0].tolist(), labels.array[0, :, 0, 0].tolist()
-
-
 def test_a_zoom_across_slices_blends_them():
-    # Seven slices from five: each covers 5/7 of one, from 0, 5/7, 10/7, 15/7, 20/7, 25/7 and 30/7 on. The means of all
-    # that is touched are 0, .5, 1.5, 2, 2.5, 3.5 and 4; the centres, at 5/14, 15/14, 25/14 ..., lie in 0, 1, 1, 2, 3, 3
-    # and 4.
-    image, labels = levels(RandomZoom3D(), size=(7, 1, 1), corner=(0, 0, 0))
-    assert (image, labels) == ([0, 0.5, 1.5, 2, 2.5], [0, 1, 1, 2, 3])
-    image, labels = levels(RandomZoom3D(), size=(7, 1, 1), corner=(2, 0, 0))
-    assert (image, labels) == ([1.5, 2, 2.5, 3.5, 4], [1, 2, 3, 3, 4])
+    array = np.arange(5).reshape(1, 5, 1, 1)
+
+    def levels(depth: int) -> tuple[list[float], list[int]]:
+        """Of slices that hold 0 to 4, what ``depth`` of them hold: image and label map."""
+        drawn = {"size": (depth, 1, 1), "before": (5, 1, 1)}
+        image, labels = (RandomZoom3D().apply(kind(array), **drawn) for kind in (Volume, LabelMap))
+        return image.array.ravel().tolist(), labels.array.ravel().tolist()
+
+    # Seven slices from five: each is as thick as 5/7 of one. From 0 to 5/7 it touches slice 0, from 5/7 to 10/7 slices
+    # 0 and 1, and so on; their centres, at 5/14, 15/14, 25/14, ..., lie in 0, 1, 1, 2, 3, 3 and 4.
+    assert levels(7) == ([0, 0.5, 1.5, 2, 2.5, 3.5, 4], [0, 1, 1, 2, 3, 3, 4])
     # Three from five: 0 to 5/3 touches slices 0 and 1, 5/3 to 10/3 touches 1 to 3, and so on.
-    image, labels = levels(RandomZoom3D(), size=(3, 1, 1), corner=(-1, 0, 0))
-    assert (image, labels) == ([0, 0.5, 2, 3.5, 0], [0, 0, 2, 4, 0])
+    assert levels(3) == ([0.5, 2, 3.5], [0, 2, 4])
 
 
 def test_a_zoom_leaves_out_no_voxel():
     row = Volume(np.array([8, 0, 0, 0, 0, 4]).reshape(1, 1, 1, 6))
-    image = RandomZoom3D().apply(row, size=(1, 1, 2), corner=(0, 0, -2), before=(1, 1, 6))
-    assert image.array.ravel().tolist() == pytest.approx([0, 0, 8 / 3, 4 / 3, 0, 0])
-    # Along x a voxel is three; the first of two lies at 1, and two of padding come before.
-    assert image.affine[0].tolist() == [0, 0, 3, 1 - 2 * 3]
+    image = RandomZoom3D().apply(row, size=(1, 1, 2), before=row.shape)
+    assert image.array.ravel().tolist() == pytest.approx([8 / 3, 4 / 3])
+    assert image.affine[0].tolist() == [0, 0, 3, 1]  # along x a voxel is three now, the first in place of the second
 
 
 @pytest.mark.parametrize("in_slices", [False, True])
 def test_zooms_are_drawn_as_published(in_slices):
     sample, zoom = Sample(Volume(np.zeros((1, 5, 20, 30), np.float32))), RandomZoom3D(in_slices=in_slices)
-    rng, depths, starts = np.random.default_rng(0), Counter(), set()
+    rng, depths = np.random.default_rng(0), Counter()
     for _ in range(1500):
-        drawn = zoom.draw(sample, rng)
-        (depth, height, width), corner = drawn["size"], drawn["corner"]
+        depth, height, width = zoom.draw(sample, rng)["size"]
         depths[depth] += 1
         assert 10 <= height < 40 and 15 <= width < 60
         # floor(20 z) and floor(30 z) of one z
         assert max(height / 20, width / 30) < min((height + 1) / 20, (width + 1) / 30)
-        for now, had, start in zip(drawn["size"], (5, 20, 30), corner, strict=True):
-            assert 0 <= start <= now - had if now > had else start == now // 2 - had // 2
-        starts |= {corner[0]} if depth == 9 else set()
     if in_slices:
         assert depths == {5: 1500}
     else:
         # Depth 2 for z from .5 to .6, a fifteenth of the range; 3 from .6 to .8, two fifteenths, and so on up to 9.
         shares = [depths[depth] / 1500 for depth in range(2, 10)]
         assert shares == pytest.approx([1 / 15, *[2 / 15] * 7], abs=0.03)
-        assert starts == {0, 1, 2, 3, 4}
+    one = Sample(Volume(np.zeros((1, 1, 1, 1), np.float32)))
+    assert {zoom.draw(one, rng)["size"] for _ in range(20)} == {(1, 1, 1)}
+
+
+def test_a_crop_takes_all_places_and_leaves_shorter_sides_alone():
+    sample, crop = Sample(Volume(np.zeros((1, 5, 6, 7), np.float32))), RandomCrop3D((3, None, 9))
+    rng = np.random.default_rng(0)
+    drawn = [crop.draw(sample, rng) for _ in range(600)]
+    assert {each["size"] for each in drawn} == {(3, 6, 7)}
+    corners = Counter(each["corner"] for each in drawn)
+    assert corners.keys() == {(0, 0, 0), (1, 0, 0), (2, 0, 0)} and min(corners.values()) > 150  # of 200 on average
 
 
 # --- pipelines
@@ -176,10 +176,14 @@ def window(shape: tuple[int, ...] = (5, 500, 460)) -> Sample:
     return Sample(Volume(10 * array.astype(np.int16)), LabelMap((1 + array).astype(np.uint8)), name="case")
 
 
-@pytest.mark.parametrize("name", ["transseg", "transseg-acdc"])
-def test_both_pipelines_give_windows_of_one_size(name):
+@pytest.mark.parametrize(
+    ("name", "side"), [("transseg", 512), ("transseg-acdc", 512), ("transseg-320", 320), ("transseg-240", 240)]
+)
+def test_both_pipelines_give_windows_of_one_size(name, side):
     config = base(name)
-    assert config.train_dataloader.dataset.pipeline == config.train_pipeline
+    loaders = (config.train_dataloader, config.val_dataloader, config.test_dataloader)
+    train, *others = (loader.dataset.pipeline for loader in loaders)
+    assert train == config.train_pipeline and others == [config.test_pipeline] * 2
     for pipeline in (config.train_pipeline, config.published_train_pipeline):
         for index in range(2):
             data = window()
@@ -187,7 +191,7 @@ def test_both_pipelines_give_windows_of_one_size(name):
                 for transform in built(pipeline):
                     data = transform(data)
             labels = data["data_samples"].gt_labels
-            assert (data["inputs"].shape, labels.shape) == ((1, 5, 512, 512), (5, 512, 512))
+            assert (data["inputs"].shape, labels.shape) == ((1, 5, side, side), (5, side, side))
             held = [set(part.unique().tolist()) - {0} for part in labels]
             if pipeline is config.train_pipeline:
                 assert held == [{1}, {2}, {3}, {4}, {5}]  # no slice has taken anything of another
@@ -197,10 +201,13 @@ def test_both_pipelines_give_windows_of_one_size(name):
 
 def test_the_published_pipeline_differs_in_the_depth_alone():
     default, published = (base("transseg")[f"{name}train_pipeline"] for name in ("", "published_"))
-    changed = [(ours, theirs) for ours, theirs in zip(default, published, strict=True) if ours != theirs]
-    assert [ours.type for ours, _ in changed] == ["RandomZoom3D", "RandomFlip3D"]
-    assert changed[0][0] == {**changed[0][1], "in_slices": True}
-    assert [part.axes for part in changed[1]] == ["HW", "DHW"]
+    changed = {ours.type: (ours, theirs) for ours, theirs in zip(default, published, strict=True) if ours != theirs}
+    zoom, published_zoom = changed["RandomZoom3D"]
+    assert zoom == {**published_zoom, "in_slices": True}
+    assert [flip.axes for flip in changed["RandomFlip3D"]] == ["HW", "DHW"]
+    for kind in ("RandomCrop3D", "Pad3D"):
+        assert [step.size for step in changed[kind]] == [(None, 512, 512), (5, 512, 512)]
+    assert len(changed) == 4
 
 
 def test_hounsfield_units_are_scaled_as_published():
@@ -210,13 +217,15 @@ def test_hounsfield_units_are_scaled_as_published():
     assert scaled.ravel().tolist() == [0, 0, 0.5, 1, 1]
 
 
-def test_a_child_says_only_what_differs(tmp_path):
+@pytest.mark.parametrize("side", [512, 320, 240])
+def test_a_child_says_only_what_differs(side, tmp_path):
+    name = "transseg" if side == 512 else f"transseg-{side}"
     (tmp_path / "brain.py").write_text(
         f"""
-_base_ = {str(BASES / "transseg.py")!r}
-scale = [dict(type="Percentile3D"), dict(type="Pad3D", size=(None, 240, 240))]
+_base_ = {str(BASES / f"{name}.py")!r}
+scale = [dict(type="Percentile3D"), dict(type="Pad3D", size=(None, {side}, {side}))]
 data = dict(task=1, data_root="data/msd/Task01_BrainTumour", split_file="data/splits/msd01_transseg.json")
-train_dataloader = dict(dataset=dict(dataset=data, pipeline=[*scale, *_base_.published_augment]))
+train_dataloader = dict(dataset=dict(dataset=data, pipeline=[*scale, *_base_.augment]))
 val_dataloader = dict(dataset=dict(**data, pipeline=[*scale, _base_.pack]))
 """
     )
@@ -226,10 +235,12 @@ val_dataloader = dict(dataset=dict(**data, pipeline=[*scale, _base_.pack]))
     assert (train.type, train.window) == ("SliceWindows", {"slices": 5})
     assert [step.type for step in val.pipeline] == ["Percentile3D", "Pad3D", "PackSegmentation"]
     assert (val.split, val.whole_scans, val.task) == ("val", True, 1)
-    data = Sample(Volume(np.random.default_rng(0).normal(size=(4, 5, 30, 20))), name="case")
-    for transform in built(train.pipeline):
-        data = transform(data)
-    assert data["inputs"].shape == (4, 5, 240, 240)
+    for augment in (train.pipeline[2:], config.published_augment):
+        # Whatever the size of the slices, the windows of a batch are of one.
+        data = Sample(Volume(np.random.default_rng(0).random((4, 5, side + 30, side - 20))), name="case")
+        for transform in built(augment):
+            data = transform(data)
+        assert data["inputs"].shape == (4, 5, side, side)
 
 
 @pytest.mark.parametrize("name", ["transseg", "transseg-acdc"])  # surrounded to 512 x 512, and resized to it

@@ -179,7 +179,7 @@ def test_with_several_tokens_along_depth_equal_slices_are_answered_as_the_pictur
 
 
 def test_the_map_is_that_of_the_patch_the_answered_slice_lies_in():
-    """Six slices in patches of two: slice 6 // 2 = 3 lies in the second patch. Without blocks' mixing, only it counts."""
+    """Six slices in patches of two: slice 6 // 2 = 3 lies in the second; without attention, only that one counts."""
     network = tiny("BEiT3D", slices=6, depth_patch_size=2)
     for block in network.blocks:
         nn.init.zeros_(block.gamma_1)  # no attention

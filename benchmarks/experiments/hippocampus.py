@@ -68,7 +68,7 @@ def our_arm(config: str, options: list[str], folder: Path, seed: int, minutes: f
         "training_minutes": round(steps * float(np.mean(times)) / 60, 2),
         "data_share": round(float(np.mean(step_seconds(folder, "data_time")) / np.mean(times)), 3),
         "val_dice": [round(line["dice"], 4) for line in history if line["split"] == "val"],
-        **{name: round(scores[name], 4) for name in ("dice", "hd95", "nsd")},
+        **{name: round(scores[name], 4) for name in ("dice", "dice_pooled", "hd95", "nsd")},
         "cases": case_dice(json.loads(cases.read_text())["cases"]),
     }
 

@@ -1,6 +1,7 @@
-"""Hippocampus slice by slice: the same minutes of a CPU for a 2D U-Net, for 2.5D ones of 3 and 5 slices, and for 3D.
+"""Hippocampus slice by slice: the same minutes of a CPU for 2D and 2.5D U-Nets, for small TransSegs, and for 3D.
 
 VDT3D_REAL_DATA=... python benchmarks/experiments/hippocampus_slices.py WORK_DIR [--arms ...] [--seeds ...]
+    2.5D: as it is. TransSeg: --arms transseg "transseg, 2d" 3d --minutes 10
 All from scratch, on 150 cases; the checkpoint is chosen on 30 and reported once on 40, all with left-right flips. Then
 a process of its own labels the 40 scans for the clock and the memory.
 """
@@ -24,6 +25,8 @@ ARMS = {
     "2.5d, 5 slices": WINDOWS.format(slices=5),
     "3d": hippocampus.CONFIG.format(weights="scratch"),
 }
+TRANSSEG = "configs/transseg/hippocampus_beit-6x128_upernet{}.py"
+EVERY = ARMS | {"transseg": TRANSSEG.format(""), "transseg, 2d": TRANSSEG.format("_2d")}
 
 
 def main(work_dir: Path, arms: list[str], seeds: list[int], minutes: float) -> None:
@@ -37,8 +40,8 @@ def main(work_dir: Path, arms: list[str], seeds: list[int], minutes: float) -> N
 
 def run(arm: str, data: Path, folder: Path, seed: int, minutes: float) -> dict:
     train = "dataset" if arm == "3d" else "dataset.dataset"
-    result = hippocampus.our_arm(ARMS[arm], hippocampus.data_options(data, train), folder, seed, minutes)
-    words = [sys.executable, __file__, "--measure", str(folder / Path(ARMS[arm]).name), str(folder / "best_dice.pth")]
+    result = hippocampus.our_arm(EVERY[arm], hippocampus.data_options(data, train), folder, seed, minutes)
+    words = [sys.executable, __file__, "--measure", str(folder / Path(EVERY[arm]).name), str(folder / "best_dice.pth")]
     spoken = subprocess.run([*words, str(data)], check=True, capture_output=True, text=True, cwd=record.ROOT).stdout
     return result | json.loads(spoken.splitlines()[-1])
 
@@ -74,7 +77,7 @@ def measure(config: str, checkpoint: str, data: str) -> dict:
 if __name__ == "__main__":
     parser = ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("work_dir", type=Path, nargs="?")
-    parser.add_argument("--arms", nargs="+", default=list(ARMS), choices=ARMS)
+    parser.add_argument("--arms", nargs="+", default=list(ARMS), choices=EVERY)
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--minutes", type=float, default=6)
     parser.add_argument("--measure", nargs=3, metavar=("CONFIG", "CHECKPOINT", "DATA"), help="of one process, as json")

@@ -163,7 +163,7 @@ CONVENTIONS: dict[str, tuple[str, Callable, str]] = {
 
 @contextmanager
 def _scopes(parts: dict[str, "nn.Module"]) -> Iterator[None]:
-    """Has a trace note of each operation in which part it was."""
+    """Has a trace note of each operation in which part it was, as torch.jit.trace does by this table of its own."""
     import torch.jit._trace as trace
 
     before, trace._trace_module_map = trace._trace_module_map, {part: name for name, part in parts.items()}
@@ -211,7 +211,7 @@ def table(model: "nn.Module", counted: Counted, unit: str):
     between = counted.total - sum(counted.parts.values())
     if rest or between:
         add("between them", "", rest, between)
-    add("total", type(model).__name__, sum(parameter.numel() for parameter in model.parameters()), counted.total)
+    add("total", "", sum(parameter.numel() for parameter in model.parameters()), counted.total)
     return rows
 
 
@@ -285,6 +285,13 @@ def _exactly(sizes: Sequence[int | None], sides: Sequence[Side]) -> list[Side]:
     return [side if size is None else (size, size) for size, side in zip(sizes, sides, strict=True)]
 
 
+def _at_most(sizes: Sequence[int | None], sides: Sequence[Side]) -> list[Side]:
+    return [
+        side if size is None else (min(side[0], size), min(side[1], size))
+        for size, side in zip(sizes, sides, strict=True)
+    ]
+
+
 def _padded(sizes: Sequence[int | None], sides: Sequence[Side]) -> list[Side]:
     """At least ``sizes``; where nothing was known before, just these, lest a batch were of several sizes."""
     return [
@@ -310,13 +317,13 @@ def _turned(planes: Sequence[Sequence[int]], sides: list[Side]) -> list[Side]:
 RULES: dict[str, Callable[..., list[Side]]] = {
     "SpatialTransform": lambda step, sides: [UNKNOWN] * 3,
     "_Flip": lambda step, sides: sides,
-    "RandomZoom3D": lambda step, sides: sides,
     "RandomRotate90": lambda step, sides: _turned(step.planes, sides),
     "Reorient3D": lambda step, sides: _turned([(0, 1), (1, 2), (0, 1)], sides),
     "RandomSpatial3D": lambda step, sides: sides if step.size is None else _exactly(step.size, sides),
     "RandomPatch3D": lambda step, sides: _exactly(step.size, sides),
     "RandomShiftCrop3D": lambda step, sides: _exactly(step.size, sides),
     "RandomZCrop": lambda step, sides: _exactly((step.depth, None, None), sides),
+    "RandomCrop3D": lambda step, sides: _at_most(step.size, sides),
     "CropForeground3D": lambda step, sides: [(1, high) for _, high in sides],
     "Pad3D": lambda step, sides: _padded(step.size, sides),
     "PadToMultiple3D": lambda step, sides: _multiples(step.divisor, sides),
@@ -325,6 +332,7 @@ RULES: dict[str, Callable[..., list[Side]]] = {
         side if spacing is None else UNKNOWN for spacing, side in zip(step.spacing, sides, strict=True)
     ],
     "RandomResize3D": lambda step, sides: [sides[0], UNKNOWN, UNKNOWN],
+    "RandomZoom3D": lambda step, sides: [sides[0] if step.in_slices else UNKNOWN, UNKNOWN, UNKNOWN],
     # Of pictures, whose sizes some transforms give as (H, W) and some as (W, H).
     "RandomCrop": lambda step, sides: _exactly(step.crop_size, sides),
     "RandomResizedCrop": lambda step, sides: _exactly(step.scale, sides),

@@ -16,6 +16,7 @@ from vdt3d.transforms.crops import (
     Cut,
     Pad3D,
     PadToMultiple3D,
+    RandomCrop3D,
     RandomShiftCrop3D,
 )
 from vdt3d.transforms.deform import RandomSpatial3D
@@ -55,6 +56,7 @@ __all__ = [
     "RandomBlur3D",
     "RandomChannelShuffle",
     "RandomContrast3D",
+    "RandomCrop3D",
     "RandomFlip3D",
     "RandomFlipOneAxis3D",
     "RandomGamma3D",

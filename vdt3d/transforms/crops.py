@@ -71,6 +71,23 @@ class CenterCrop3D(RandomShiftCrop3D):
 
 
 @TRANSFORMS.register_module()
+class RandomCrop3D(Cut):
+    """Cut a box of at most ``size`` voxels (D, H, W), all places inside the volume equally likely.
+
+    A side that is no longer than that stays, as one does for which ``size`` has None.
+    """
+
+    def __init__(self, size: int | Sequence[int | None]):
+        self.size = sides(size)
+
+    def draw(self, sample: Sample, rng: np.random.Generator) -> dict[str, Any]:
+        shape = sample.image.shape
+        size = np.minimum(settled(self.size, shape), shape)
+        corner = rng.integers(shape - size, endpoint=True)
+        return {"corner": tuple(corner.tolist()), "size": tuple(size.tolist()), "before": shape}
+
+
+@TRANSFORMS.register_module()
 class Pad3D(Cut):
     """Surround the volume with 0, evenly, until it has at least ``size`` (D, H, W) voxels; None leaves an axis alone.
 

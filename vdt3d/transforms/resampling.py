@@ -8,7 +8,7 @@ import numpy as np
 from vdt3d.registry import TRANSFORMS
 from vdt3d.structures import Sample
 from vdt3d.transforms.base import Grid, SpatialTransform, positive_range, settled, sides, triple
-from vdt3d.transforms.grid import cut, resize
+from vdt3d.transforms.grid import resize
 
 
 class Resampling(SpatialTransform):
@@ -87,19 +87,17 @@ class RandomResize3D(Resampling):
 
 
 @TRANSFORMS.register_module()
-class RandomZoom3D(SpatialTransform):
-    """Zoom by one factor uniform in ``scale``, and keep the number of voxels: of what grew, a box at a place drawn
-    uniformly is cut out; what shrank is surrounded evenly, with 0.
+class RandomZoom3D(Resampling):
+    """Sample the same extent with ``floor(z * n)`` voxels, at least one, along each side of n; z uniform in ``scale``.
 
     The published augmentation of TransSeg (Zhang et al. 2022), for windows of slices and volumes. Images are averaged:
     a voxel is the mean of all that it touches. Labels are those of the voxels nearest to the new centres, where the
-    release took them from up to one voxel before. Unlike ``RandomSpatial3D``'s, the affine follows, and there is a way
-    back.
+    release took them from up to one voxel before.
 
     Args:
-        scale: the least and the greatest factor; a zoomed side has ``floor(factor * side)`` voxels, at least one.
-        in_slices: zoom H and W alone. Published is all three: slices of a window are then blended, and the one in the
-            middle may be any of them.
+        scale: the least and the greatest z.
+        in_slices: zoom H and W alone. Published is all three: slices of a window are then blended, and after a crop
+            the one in the middle may be any of them.
 
     Raises:
         ValueError: the factors are not positive and in order.
@@ -114,14 +112,7 @@ class RandomZoom3D(SpatialTransform):
         size = [max(1, int(factor * side)) for side in before]
         if self.in_slices:
             size[0] = before[0]
-        corner = [
-            int(rng.integers(now - had, endpoint=True)) if now > had else now // 2 - had // 2
-            for now, had in zip(size, before, strict=True)
-        ]
-        return {"size": tuple(size), "corner": tuple(corner), "before": before}
+        return {"size": tuple(size), "before": before}
 
-    def apply(self, volume: Grid, size: tuple[int, ...], corner: tuple[int, ...], before: tuple[int, ...]) -> Grid:
-        return cut(resize(volume, size, area=True), corner, before)
-
-    def undo(self, volume: Grid, size: tuple[int, ...], corner: tuple[int, ...], before: tuple[int, ...]) -> Grid:
-        return resize(cut(volume, [-start for start in corner], size), before)
+    def apply(self, volume: Grid, size: tuple[int, ...], before: tuple[int, ...]) -> Grid:
+        return resize(volume, size, area=True)

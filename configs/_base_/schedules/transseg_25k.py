@@ -4,9 +4,7 @@ optim_wrapper = dict(
     # Norms, biases, scales, tokens and positions do not decay.
     paramwise_cfg=dict(
         flat_decay_mult=0.0,
-        custom_keys={
-            name: dict(decay_mult=0.0) for name in ("cls_token", "pos_embed", "relative_position_bias_table")
-        },
+        custom_keys={name: dict(decay_mult=0.0) for name in ("cls_token", "pos_embed", "relative_position_bias_table")},
     ),
     clip_grad=dict(max_norm=1.0),
 )

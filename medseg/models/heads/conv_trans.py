@@ -16,7 +16,7 @@ STEPS = 3  # before that of the scores
 class ConvTransHead(BaseDecodeHead):
     """Norm and ReLU of the map, three transposed convolutions with norm and ReLU, and one that ends in the scores.
 
-    Each doubles the size, so that a map of stride 16 gives scores at full size (TransSeg, Zhang et al. 2023). Those
+    Each doubles the size, so that a map of stride 16 gives scores at full size (TransSeg, Zhang et al. 2022). Those
     before a norm have no bias: an instance norm would take it off again.
 
     Args:

@@ -17,7 +17,7 @@ STEPS = 4
 class PUPHead(BaseDecodeHead):
     """Four 3x3 convolutions with norm and ReLU, each of the first three doubling the size, and the scores.
 
-    SETR-PUP (Zheng et al. 2021) as TransSeg has it (Zhang et al. 2023): a map of stride 16 gives scores at stride 2,
+    SETR-PUP (Zheng et al. 2021) as TransSeg has it (Zhang et al. 2022): a map of stride 16 gives scores at stride 2,
     which the segmentor brings to full size. mmsegmentation's ``SETRUPHead`` differs: it norms the tokens first, doubles
     the size once more before the scores, and takes batch norms. The convolutions have no bias: an instance norm would
     take it off again.

@@ -21,7 +21,7 @@ from vdt3d.structures import SliceWindow
 class WindowTransformer(WindowEncoder):
     """Patches of a window as tokens, a class token before them, and blocks; the maps are those of the answered slice.
 
-    Where patches are as deep as the window (TransSeg, Zhang et al. 2023), depth is gone behind the first convolution,
+    Where patches are as deep as the window (TransSeg, Zhang et al. 2022), depth is gone behind the first convolution,
     and what follows is the 2D network. Thinner ones give several tokens along depth; the map is then that of the
     patch the answered slice lies in.
 

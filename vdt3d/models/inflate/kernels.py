@@ -59,7 +59,7 @@ def fit_input_channels(weight: Tensor, channels: int, rgb: str = "sum") -> Tenso
 def grey_kernel(weight: Tensor, channels: int) -> Tensor:
     """A kernel (O, 3 or 1, ...) of pictures as one that takes the mean of ``channels`` as the grey picture.
 
-    The sum of the colours, divided among the channels: how TransSeg (Zhang et al. 2023) takes sequences of MRI.
+    The sum of the colours, divided among the channels: how TransSeg (Zhang et al. 2022) takes sequences of MRI.
 
     Raises:
         ValueError: a kernel for other input channels.

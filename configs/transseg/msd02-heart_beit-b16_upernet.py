@@ -1,0 +1,17 @@
+# TransSeg on the left atrium in MRI (Decathlon, task 2).
+_base_ = [
+    "../_base_/models/beit-b16-upernet.py",
+    "../_base_/datasets/transseg-320.py",
+    "../_base_/schedules/transseg_25k.py",
+    "../_base_/default_runtime.py",
+]
+model = dict(backbone=dict(img_size=320), num_classes=2)
+data = dict(task=2, data_root="data/msd/Task02_Heart/", split_file="data/splits/msd02_transseg.json")
+scale = [dict(type="Window", center=1056, width=910), dict(type="Pad3D", size=(None, 320, 320))]
+test_pipeline = [*scale, _base_.pack]
+train_dataloader = dict(batch_size=4, dataset=dict(dataset=data, pipeline=[*scale, *_base_.augment]))
+val_dataloader = dict(dataset=dict(**data, pipeline=test_pipeline))
+test_dataloader = dict(dataset=dict(**data, pipeline=test_pipeline))
+default_hooks = dict(checkpoint=dict(interval=1000, save_best="dice"), logger=dict(interval=100))
+load_from = "zoo:beit-base-in22k"
+inflate = "centre"
