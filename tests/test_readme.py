@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from string import Template
 
+import nibabel as nib
+import numpy as np
 import pytest
 from mmengine.registry import DefaultScope
 
@@ -22,6 +24,7 @@ from vdt3d.registry import MODELS
 
 ROOT = Path(__file__).resolve().parents[1]
 GI_TRACT = "resnet34-unet-5x2_in1k_1xb16-cos-40k_gi-tract.py"
+TRANSSEG = "bcv_beit-b16_upernet.py"
 SHORT = {
     "pretrain.py": ["make.per_class=8"],
     "classify.py": ["make.cases=60"],
@@ -41,7 +44,15 @@ SHORT = {
         "test_evaluator.1.resamples=10",
     ],
 }
-BY_ITERATIONS = ("segment.py", "my_segmentation.py", "my_slices.py", GI_TRACT)
+SHORT[TRANSSEG] = [
+    *("load_from=none", "inflate=none", "param_scheduler.warmup=1", "test_evaluator.resamples=10"),
+    *("model.backbone.img_size=32", "model.backbone.embed_dims=16", "model.backbone.num_heads=2"),
+    "model.decode_head.channels=8",
+    *(f"train_dataloader.dataset.pipeline.{place}.size=(None,32,32)" for place in (1, 3, 7)),
+    *(f"{split}_dataloader.dataset.pipeline.1.size=(None,32,32)" for split in ("val", "test")),
+    *(f"{split}_dataloader.num_workers=0" for split in ("train", "val", "test")),
+]
+BY_ITERATIONS = ("segment.py", "my_segmentation.py", "my_slices.py", GI_TRACT, TRANSSEG)
 
 
 def commands(page: str) -> list[str]:
@@ -221,6 +232,27 @@ def test_own_slices_take_these_steps(folder: Path):
         test_cfg["inferer"]["type"] = "SliceWindowInferer"
         regions = {"stomach": (1, 3), "bowel": (2, 3)}
         MODELS.build(values["model"] | {"regions": regions, "test_cfg": test_cfg})
+
+
+def test_transseg_from_release_to_predictions(folder: Path, capsys):
+    rng = np.random.default_rng(0)
+    for number in (*range(1, 11), *range(21, 41)):
+        organs = np.zeros((24, 24, 6), np.uint8)
+        organs[4:20, 4:20] = rng.integers(14, size=(1, 1, 6))
+        for kind, voxels in (("img", 40.0 * organs - 100), ("label", organs)):
+            path = folder / f"made/RawData/Training/{kind}/{kind}{number:04d}.nii.gz"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            nib.save(nib.Nifti1Image(voxels.astype(np.int16), np.eye(4)), path)
+    shutil.make_archive(str(folder / "downloads/RawData"), "zip", folder / "made")
+    (folder / "new_scans").mkdir()
+    (folder / "new_scans/a.nii.gz").symlink_to(folder / "made/RawData/Training/img/img0001.nii.gz")
+    found = commands("docs/transseg.md")
+    assert len(found) == 6, found
+    for command in found:
+        run(re.sub(r"bash tools/dist_train.sh (\S+) 8", r"python tools/train.py \1", command))
+    assert nib.load(folder / "labels/a.nii.gz").shape == (24, 24, 6)
+    said = capsys.readouterr().out
+    assert "This is not the release that TransSeg" in said
 
 
 def test_the_converted_network_of_the_guide_has_the_features_its_head_wants():
