@@ -1,5 +1,7 @@
 """Everybody's vocabulary: volumes, label maps, samples. Arrays are (C, D, H, W), spacing is (z, y, x) in mm."""
 
+from vdt3d.structures.boxes import Boxes
+from vdt3d.structures.detection import DetectionSample
 from vdt3d.structures.overlap import overlapping_classes, overlapping_regions
 from vdt3d.structures.sample import Sample
 from vdt3d.structures.segmentation import SegmentationSample
@@ -9,6 +11,8 @@ from vdt3d.structures.volume import IGNORED, LabelMap, Volume, affine_from_spaci
 __all__ = [
     "IGNORED",
     "OUTSIDE",
+    "Boxes",
+    "DetectionSample",
     "LabelMap",
     "Sample",
     "SegmentationSample",

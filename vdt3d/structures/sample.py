@@ -5,6 +5,7 @@ from typing import Any, Self
 
 import numpy as np
 
+from vdt3d.structures.boxes import Boxes
 from vdt3d.structures.volume import LabelMap, Volume
 
 
@@ -16,7 +17,8 @@ class Sample:
         image: what the network is fed.
         label_map: the truth per voxel, on the image's grid.
         target: the truth per case (class index).
-        reference: the truth on the scan's own grid, which no transform touches: whole scans are scored there.
+        boxes: where objects are, on the image's grid.
+        reference: the truth on the scan's own grid, which no transform touches: scores are counted there.
         foreground: voxels (n, 3) on the image's grid before any transform, by the label they bear; a choice of all.
         statistics: of the whole case per channel, by name ("mean", "std", "percentile_00_5", ...), where the image is
             read in part and cannot tell them.
@@ -31,7 +33,8 @@ class Sample:
     image: Volume
     label_map: LabelMap | None = None
     target: int | None = None
-    reference: LabelMap | None = None
+    boxes: Boxes | None = None
+    reference: LabelMap | Boxes | None = None
     foreground: dict[int, np.ndarray] | None = field(default=None, repr=False)
     statistics: dict[str, tuple[float, ...]] | None = field(default=None, repr=False)
     group: str = ""

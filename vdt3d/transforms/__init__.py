@@ -28,7 +28,7 @@ from vdt3d.transforms.intensity import (
     Window,
     ZScore,
 )
-from vdt3d.transforms.pack import PackSegmentation, PackVolume
+from vdt3d.transforms.pack import PackDetection, PackSegmentation, PackVolume
 from vdt3d.transforms.resampling import RandomResize3D, RandomZoom3D, ResampleSpacing3D, Resampling, Resize3D
 from vdt3d.transforms.sampling import RandomPatch3D, RandomZCrop
 from vdt3d.transforms.spatial import RandomFlip3D, RandomFlipOneAxis3D, RandomRotate90, Reorient3D
@@ -48,6 +48,7 @@ __all__ = [
     "FingerprintNormalize",
     "IntensityTransform",
     "Normalize3D",
+    "PackDetection",
     "PackSegmentation",
     "PackVolume",
     "Pad3D",

@@ -32,11 +32,13 @@ class Transform:
 
 
 class SpatialTransform(Transform):
-    """Moves voxels: image and label map alike."""
+    """Moves voxels: image and label map alike. Boxes go where the affine says their voxels went, none is left out."""
 
     def change(self, sample: Sample, drawn: dict[str, Any]) -> Sample:
         label_map = None if sample.label_map is None else self.apply(sample.label_map, **drawn)
-        return sample.replace(image=self.apply(sample.image, **drawn), label_map=label_map)
+        image = self.apply(sample.image, **drawn)
+        boxes = None if sample.boxes is None else sample.boxes.on(image.affine)
+        return sample.replace(image=image, label_map=label_map, boxes=boxes)
 
     def undo(self, volume: Grid, **drawn) -> Grid:
         """Bring a volume (a prediction, say) from the grid after this transform back to the grid before it."""

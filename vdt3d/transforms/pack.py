@@ -6,7 +6,7 @@ from mmpretrain.structures import DataSample
 from torch import Tensor
 
 from vdt3d.registry import TRANSFORMS
-from vdt3d.structures import Sample, SegmentationSample, Volume
+from vdt3d.structures import DetectionSample, Sample, SegmentationSample, Volume
 
 
 @TRANSFORMS.register_module()
@@ -57,6 +57,31 @@ class PackSegmentation:
             # torch computes little with the larger unsigned types.
             wider = {"uint16": np.int32, "uint32": np.int64, "uint64": np.int64}.get(array_DHW.dtype.name)
             data_sample.gt_labels = torch.from_numpy(np.array(array_DHW, dtype=wider, order="C"))
+        return {"inputs": _tensor(sample.image), "data_samples": data_sample}
+
+
+@TRANSFORMS.register_module()
+class PackDetection:
+    """Sample to ``inputs``, a float32 tensor (C, D, H, W), and ``data_samples``, a ``DetectionSample``.
+
+    What of a box lies outside the image is cut off, and boxes of which less than ``least`` pixels are left in height or
+    width are left out. A sample without boxes gives a data sample without them.
+
+    Args:
+        least: pixels.
+    """
+
+    def __init__(self, least: float = 1.0):
+        self.least = least
+
+    def __call__(self, sample: Sample) -> dict:
+        shape, affine = sample.image.shape, sample.image.affine
+        metainfo = {"sample_name": sample.name, "group": sample.group, "grid": (shape, affine)}
+        data_sample = DetectionSample(metainfo={**metainfo, "reference": sample.reference})
+        if sample.boxes is not None:
+            boxes = sample.boxes.inside(shape, self.least)
+            data_sample.gt_boxes = torch.from_numpy(boxes.corners[:, [2, 1, 5, 4]].astype(np.float32))
+            data_sample.gt_labels = torch.from_numpy(boxes.labels.astype(np.int64))
         return {"inputs": _tensor(sample.image), "data_samples": data_sample}
 
 
