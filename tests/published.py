@@ -64,6 +64,42 @@ def resnet(
     return shapes
 
 
+# the kinds of P3D's blocks in each of its stages
+KINDS: dict[int | str, str] = {"18ba": "AB CA BC AB", 63: "ABC ABCA BCABCA BCA"}
+
+
+def p3d(depth: int | str, *, width: int = 64, kind: str = "gn", transforms: int = 0) -> Shapes:
+    """P3D or MP3D, without FPN and heads.
+
+    Args:
+        kind: of the norms, 'gn' or 'bn'.
+        transforms: slices of the group transform modules; 0 where there are none.
+    """
+    shapes = {"conv1_custom.weight": (width, 1, 1, 7, 7)} | norm("norm1", width, kind)
+    channels = width
+    for stage, kinds in enumerate(KINDS[depth].split()):
+        inner = width * 2**stage
+        outputs = inner if depth == "18ba" else 4 * inner
+        for number, block in enumerate(kinds):
+            name = f"layer{stage + 1}.{number}"
+            if depth == "18ba":
+                beside = channels if block == "B" else inner
+                convs = [(inner, channels, 1, 3, 3), (inner, beside, 3, 1, 1)]
+                convs += [(inner, inner, 1, 3, 3), (inner, inner, 3, 1, 1)]
+            else:
+                convs = [(inner, channels, 1, 1, 1), (inner, inner, 1, 3, 3)]
+                convs += [(inner, inner, 3, 1, 1), (outputs, inner, 1, 1, 1)]
+            for place, conv in enumerate(convs, 1):
+                shapes |= {f"{name}.conv{place}.weight": conv} | norm(f"{name}.norm_{place}", conv[0], kind)
+            if channels != outputs:
+                shapes |= {f"{name}.downsample.0.weight": (outputs, channels, 1, 1, 1)}
+                shapes |= norm(f"{name}.downsample.1", outputs, kind)
+            channels = outputs
+        if transforms:
+            shapes[f"groupconv_{stage + 1}.weight"] = (outputs, transforms, 1, 1)
+    return shapes
+
+
 def linear(name: str, outputs: int, inputs: int) -> Shapes:
     return {f"{name}.weight": (outputs, inputs), f"{name}.bias": (outputs,)}
 

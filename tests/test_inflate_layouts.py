@@ -5,7 +5,21 @@ from typing import NamedTuple
 import pytest
 import torch
 import torchvision
-from published import MEDICALNET, Shapes, behind, beit, dino, genesis, lidc, linear, resnet, shapes_only, stdunet, swin
+from published import (
+    MEDICALNET,
+    Shapes,
+    behind,
+    beit,
+    dino,
+    genesis,
+    lidc,
+    linear,
+    p3d,
+    resnet,
+    shapes_only,
+    stdunet,
+    swin,
+)
 
 from vdt3d.models.inflate.layouts import LAYOUTS, nearest, recognise
 from vdt3d.registry import MODELS
@@ -92,6 +106,22 @@ FILES |= {
     "swin_base_patch4_window7_224_22k": File(swin(), "swin", SWIN_B, "", 3),
     "swin_base_patch244_window877_kinetics600_22k": File(swin(video=True), "video-swin", SWIN_B, "backbone.", 3),
 }
+P3D = {"depth": 63, "base_channels": 64, "norm_cfg.type": "GN"}
+DETECTOR = behind("backbone.", p3d(63)) | {"neck.lateral_convs.0.conv.weight": (256, 256, 1, 1)}
+GROUPED = behind("backbone.", p3d("18ba", transforms=9)) | linear("roi_head.bbox_head.fc_cls", 2, 1024)
+FILES |= {
+    "mp3d63": File(DETECTOR, "p3d", P3D, "backbone.", heads=("neck",)),
+    "mp3d_groupconv": File(
+        GROUPED, "p3d", P3D | {"depth": "18ba", "conversion": "groupconv"}, "backbone.", heads=("roi_head",)
+    ),
+    "P3D classifier of batch norms": File(
+        behind("backbone.", p3d("18ba", width=16, kind="bn")) | linear("head.fc", 10, 128),
+        "p3d",
+        {"depth": "18ba", "base_channels": 16, "norm_cfg.type": "BN"},
+        "backbone.",
+        heads=("head",),
+    ),
+}
 for depth in (18, 34, 50, 101, 152):
     shapes = resnet(depth, dims=2, in_channels=3) | linear("fc", 1000, 512 if depth < 50 else 2048)
     FILES[f"torchvision {depth}"] = File(shapes, "resnet2d", OF_PICTURES | {"depth": depth}, "", 3, ("fc",))
@@ -153,6 +183,10 @@ def test_every_layout_was_found():
 def test_what_is_found_is_said_in_a_line():
     found = recognise(shapes_only(FILES["MedicalNet 34"].shapes))
     assert str(found) == "MedicalNet 3D ResNet (depth=34, shortcut_type='A', 1 input channel)"
+    # Batch norms go without saying of a ResNet, group norms of P3D.
+    assert str(recognise(shapes_only(DETECTOR))) == "P3D or MP3D (depth=63, 1 input channel)"
+    found = recognise(shapes_only(p3d("18ba", kind="bn")))
+    assert str(found) == "P3D or MP3D (depth='18ba', norm_cfg.type='BN', 1 input channel)"
 
 
 def test_fewer_stages_tell_the_depth_where_they_can():

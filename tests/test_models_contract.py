@@ -19,12 +19,18 @@ SWIN = {"embed_dims": 8, "depths": (2, 1, 1, 1), "num_heads": (1, 2, 2, 4), "dro
 SMALL = {
     "BEiT3D": TRANSFORMER,
     "Convert2d": {"model": "torchvision.resnet18", "how": "2.5d"},
+    "MP3D": {"depth": 18, "base_channels": 4, "norm_cfg": {"type": "BN"}, "conversion": "conv3d"},
+    "P3D": {"depth": "18ba", "base_channels": 4, "norm_cfg": {"type": "GN", "num_groups": 2}, "depth_pooling": False},
     "ResNet3D": {"depth": 10, "base_channels": 4, "out_indices": (0, 1, 2, 3), "unet_features": True},
     "Swin3D": SWIN,
     "TorchvisionVideo": {"arch": "mc3_18", "out_indices": (0, 1, 2, 3, 4)},  # the smallest of the three
     "UNet3D": {"base_channels": 2},
     "ViT3D": TRANSFORMER,
     "VideoSwin": SWIN,
+    "VolumeEncoder": {
+        "backbone": {"type": "ResNet3D", "depth": 10, "base_channels": 4, "out_indices": (0, 1, 2, 3)},
+        "conversion": "groupconv",
+    },
 }
 
 

@@ -45,6 +45,24 @@ def test_statistics_are_no_weights_and_take_any_memory_format():
     preprocessor.to(memory_format=torch.channels_last_3d)
 
 
+def test_volumes_of_different_heights_and_widths_are_padded_at_the_end():
+    """To the largest, 3 x 2, and on to multiples of 4; zeros are the network's, not the scan's."""
+    preprocessor = VolumeDataPreprocessor(mean=1, std=2, pad_to=4)
+    normalised = batch(preprocessor, torch.full((1, 2, 1, 2), 5.0), torch.full((1, 2, 3, 1), 3.0))
+    assert normalised.shape == (2, 1, 2, 4, 4)
+    assert (normalised[0, :, :, :1, :2] == 2).all() and normalised[0].sum() == 2 * 2 * 2
+    assert (normalised[1, :, :, :3, :1] == 1).all() and normalised[1].sum() == 2 * 3
+    largest = batch(VolumeDataPreprocessor(pad_to=1), torch.zeros(1, 2, 5, 7), torch.zeros(1, 2, 6, 3))
+    assert largest.shape == (2, 1, 2, 6, 7)
+
+
+def test_depth_and_channels_are_not_padded():
+    with pytest.raises(ValueError, match=r"differ in shape: \(1, 2, 4, 4\), \(1, 3, 4, 4\)"):
+        batch(VolumeDataPreprocessor(pad_to=4), torch.zeros(1, 2, 4, 4), torch.zeros(1, 3, 4, 4))
+    with pytest.raises(ValueError, match="pad_to=0"):
+        VolumeDataPreprocessor(pad_to=0)
+
+
 @pytest.mark.parametrize(
     ("volumes", "message"),
     [

@@ -257,7 +257,7 @@ def test_a_full_disk_stops_the_run_and_leaves_nothing_half_written(two: Path, mo
 
 def test_processes_do_what_one_does(two: Path, tmp_path: Path, capsys, monkeypatch: pytest.MonkeyPatch):
     # The contexts pickle alike; this one has the imports behind it.
-    monkeypatch.setattr("medseg.datasets.prepare.run.get_context", lambda _: get_context("forkserver"))
+    monkeypatch.setattr("vdt3d.utils.pool.get_context", lambda _: get_context("forkserver"))
     alone = prepare("folder", two, tmp_path / "alone", workers=1)
     main(["prepare", "folder", str(two), str(tmp_path / "dst"), "--workers", "2", "--spacing", "2", "1", "1"])
     shown = capsys.readouterr().out
@@ -274,7 +274,7 @@ def be_killed(job) -> None:
 
 
 def test_a_worker_that_is_killed_is_reported(two: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("medseg.datasets.prepare.run.get_context", lambda _: get_context("forkserver"))
+    monkeypatch.setattr("vdt3d.utils.pool.get_context", lambda _: get_context("forkserver"))
     monkeypatch.setattr("medseg.datasets.prepare.run.prepare_case", be_killed)
     with pytest.raises(ValueError, match=r"a worker was killed, most likely for want of memory: .* take fewer"):
         prepare("folder", two, two, workers=2)

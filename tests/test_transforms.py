@@ -15,6 +15,7 @@ from vdt3d.structures import LabelMap, Sample, Volume
 from vdt3d.transforms import (
     Cut,
     IntensityTransform,
+    PackDetection,
     PackSegmentation,
     PackVolume,
     Resampling,
@@ -41,6 +42,7 @@ EXAMPLES = {
     "CropForeground3D": {"margin": 1, "threshold": 18},  # the last slice lies above 18 mm
     "FingerprintNormalize": {},
     "Normalize3D": {"mean": 99, "std": 77},
+    "PackDetection": {},
     "PackSegmentation": {},
     "PackVolume": {},
     "Pad3D": {"size": (7, 9, 8)},
@@ -48,6 +50,7 @@ EXAMPLES = {
     "Percentile3D": {},
     "RandomBlur3D": {"prob": 1},
     "RandomChannelShuffle": {},
+    "RandomChoiceResize3D": {"sizes": (6, 8)},
     "RandomContrast3D": {"prob": 1},
     "RandomCrop3D": {"size": (2, None, 12)},
     "RandomFlip3D": {},
@@ -143,7 +146,7 @@ def test_a_transform_keeps_its_contract(name):
     before = sample.image.array.copy()
     result = transform(sample)
     np.testing.assert_array_equal(sample.image.array, before)  # what came in stays as it was
-    if isinstance(transform, PackVolume | PackSegmentation):
+    if isinstance(transform, PackVolume | PackSegmentation | PackDetection):
         assert set(result) == {"inputs", "data_samples"}
         return
     assert (result.target, result.name) == (1, "atlas")

@@ -1,14 +1,12 @@
 """Scores of segmentations as files: csv for tables, json for everything."""
 
-import json
-import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from vdt3d.utils.files import write_aside
+from vdt3d.utils.files import write_aside, write_json
 
 SUFFIXES = (".json", ".csv")
 
@@ -24,9 +22,9 @@ def save_report(path: Path, report: Mapping[str, Any]) -> None:
     """
     check_suffix(path)
     if path.suffix == ".json":
-        text = json.dumps(_finite(report), indent=2, allow_nan=False) + "\n"
-    else:
-        text = case_table(report["cases"]).to_csv(index=False)
+        write_json(path, report)
+        return
+    text = case_table(report["cases"]).to_csv(index=False)
     path.parent.mkdir(parents=True, exist_ok=True)
     write_aside(path, lambda aside: aside.write_text(text, encoding="utf-8"))
 
@@ -48,12 +46,3 @@ def check_suffix(path: Path, suffixes: tuple[str, ...] = SUFFIXES) -> None:
     """
     if path.suffix not in suffixes:
         raise ValueError(f"{path}: wanted a file name that ends in {' or '.join(suffixes)}, not in '{path.suffix}'")
-
-
-def _finite(value: Any) -> Any:
-    """``value`` with None in place of every nan and inf."""
-    if isinstance(value, Mapping):
-        return {key: _finite(part) for key, part in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(part) for part in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value

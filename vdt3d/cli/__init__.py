@@ -10,7 +10,7 @@ COMMANDS = {
     "test": ("vdt3d.cli.test", "test a trained model"),
     "evaluate": ("vdt3d.cli.evaluate", "score predicted label maps against their references"),
     "choose-thresholds": ("vdt3d.cli.choose_thresholds", "choose, on validation, when a voxel belongs to a region"),
-    "prepare": ("vdt3d.cli.prepare", "convert, check and cache a segmentation data set"),
+    "prepare": ("vdt3d.cli.prepare", "convert, check and cache a data set"),
     "split": ("vdt3d.cli.split", "deal a segmentation data set out to folds"),
     "convert-masks": ("vdt3d.cli.convert_masks", "masks of slices as csv, NIfTI, PNG or npy: any into any"),
     "predict": ("vdt3d.cli.predict", "label scans with a trained model"),

@@ -126,9 +126,19 @@ def multiply_adds(model: "nn.Module", shape: Sequence[int]) -> Counted:
 
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         model(torch.zeros(1, *shape, device="meta"))
-    counts = counter.get_flop_counts()  # a multiply-add is two
-    flops = {name: sum(counts.get(f"{type(model).__name__}.{name}", {}).values()) for name in parts_of(model)}
-    return Counted({name: number // 2 for name, number in flops.items()}, counter.get_total_flops() // 2)
+    # A multiply-add is two.
+    counts = {path: sum(operators.values()) // 2 for path, operators in counter.get_flop_counts().items()}
+    kind = type(model).__name__
+    return Counted({name: _within(counts, f"{kind}.{name}") for name in parts_of(model)}, counts.get("Global", 0))
+
+
+def _within(counts: dict[str, int], path: str) -> int:
+    """The count of a part; of one that was not called as a whole, of those in it that were."""
+    if path in counts:
+        return counts[path]
+    depth = path.count(".") + 2
+    inner = {".".join(key.split(".")[:depth]) for key in counts if key.startswith(f"{path}.")}
+    return sum(_within(counts, each) for each in inner)
 
 
 def as_torchprofile(model: "nn.Module", shape: Sequence[int]) -> Counted:
@@ -237,7 +247,7 @@ def sample_shape(config, path: Path) -> tuple[int, ...]:
     from mmcv.transforms import BaseTransform
 
     from vdt3d.datasets.base import built
-    from vdt3d.structures import SliceWindow
+    from vdt3d.structures import SliceWindow, SpacedWindow
 
     dataset = config.get("train_dataloader", {}).get("dataset", {})
     while "pipeline" not in dataset and "dataset" in dataset:
@@ -245,8 +255,9 @@ def sample_shape(config, path: Path) -> tuple[int, ...]:
     steps = built(dataset.get("pipeline", ()))
     pictures = any(isinstance(step, BaseTransform) for step in steps)
     sides = [UNKNOWN] * (2 if pictures else 3)
-    if dataset.get("type") == "SliceWindows":
-        sides[0] = (SliceWindow.of(dataset.get("window")).slices,) * 2
+    if "window" in dataset or dataset.get("type") == "SliceWindows":
+        windows = SliceWindow if dataset.get("type") == "SliceWindows" else SpacedWindow
+        sides[0] = (windows.of(dataset.get("window")).slices,) * 2
     for step in steps:
         sides = sides_after(step, sides)
     untold = [axis for axis, (low, high) in zip("DHW"[-len(sides) :], sides, strict=True) if low != high]
@@ -332,6 +343,7 @@ RULES: dict[str, Callable[..., list[Side]]] = {
         side if spacing is None else UNKNOWN for spacing, side in zip(step.spacing, sides, strict=True)
     ],
     "RandomResize3D": lambda step, sides: [sides[0], UNKNOWN, UNKNOWN],
+    "RandomChoiceResize3D": lambda step, sides: [sides[0], UNKNOWN, UNKNOWN],
     "RandomZoom3D": lambda step, sides: [sides[0] if step.in_slices else UNKNOWN, UNKNOWN, UNKNOWN],
     # Of pictures, whose sizes some transforms give as (H, W) and some as (W, H).
     "RandomCrop": lambda step, sides: _exactly(step.crop_size, sides),

@@ -1,6 +1,6 @@
-"""Convert a segmentation data set as it was released, check every case, cache those to learn from, and measure them.
+"""Convert a data set as it was released, check every case, cache those to learn from, and measure them.
 
-docs/segmentation_data.md says where each is had, and what comes out.
+docs/segmentation_data.md and docs/detection_data.md say where each is had, and what comes out.
 """
 
 from argparse import ArgumentParser, Namespace
@@ -8,19 +8,40 @@ from pathlib import Path
 
 from vdt3d.cli.config import quiet_imports
 
+# Which options a preparation for detection knows, and all that only some preparations know, with their defaults.
+DETECTION = {"deeplesion": {"images", "workers", "no_cache"}, "lesion_scans": {"workers", "nan"}}
+OPTIONS = {
+    "spacing": None,
+    "workers": None,
+    "no_cache": False,
+    "images": None,
+    "label_geometry": "error",
+    "nan": "error",
+    "shear": "error",
+}
+SHOWN = 20  # problems; the others are in the file
+
 
 def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "name",
-        help="btcv (or bcv), lits, acdc, lidc, gi_tract, msd, nnunet, or folder: any in the layouts of the last two",
+        help="btcv (or bcv), lits, acdc, lidc, gi_tract, msd, nnunet, or folder: any in the layouts of the last two; "
+        "for detection deeplesion, or lesion_scans: volumes with 3D boxes",
     )
-    parser.add_argument("src", type=Path, help="archive, folder of archives, or folder")
+    parser.add_argument(
+        "src",
+        type=Path,
+        help="archive, folder of archives, or folder; DL_info.csv of deeplesion, a json of lesion_scans",
+    )
     parser.add_argument("dst", type=Path, help="folder to make: the data_root of the configs")
     parser.add_argument(
         "--spacing", nargs="+", metavar="MM", help="sample every case with z y x mm, or with the data set's 'median'"
     )
     parser.add_argument("--workers", type=int, help="processes (default: half of the processor's threads, at most 8)")
     parser.add_argument("--no-cache", action="store_true", help="convert and check only")
+    parser.add_argument(
+        "--images", type=Path, help="of deeplesion: the folder of pictures (default: Images_png beside the table)"
+    )
     parser.add_argument(
         "--label-geometry",
         choices=("error", "image"),
@@ -35,6 +56,10 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 def run(args: Namespace) -> None:
     quiet_imports()
+    if args.name in DETECTION:
+        _run_detection(args)
+        return
+    _refuse_others(args, {"spacing", "workers", "no_cache", "label_geometry", "nan", "shear"})
     from rich.console import Console
 
     from medseg.datasets.prepare import prepare
@@ -65,6 +90,40 @@ def run(args: Namespace) -> None:
         console.print(line, soft_wrap=True, markup=False)
     if bad:
         raise SystemExit(1)
+
+
+def _run_detection(args: Namespace) -> None:
+    _refuse_others(args, DETECTION[args.name])
+    from rich.console import Console
+
+    from vdt3d.datasets.prepare import prepare_deeplesion, prepare_lesion_scans
+
+    shared = {"workers": args.workers, "initializer": quiet_imports}
+    if args.name == "deeplesion":
+        report = prepare_deeplesion(args.src, args.dst, images=args.images, cache=not args.no_cache, **shared)
+    else:
+        reader = {} if args.nan == "error" else {"nan": args.nan}
+        report = prepare_lesion_scans(args.src, args.dst, reader=reader, **shared)
+    console = Console(highlight=False)
+    for part, (slices, boxes) in report.counts.items():
+        console.print(f"{part}: {slices} key slices with {boxes} boxes", soft_wrap=True)
+    done = report.series - report.new
+    earlier = f", {done} of them since an earlier run" if done else ""
+    console.print(f"{report.series} series are in the cache{earlier}", soft_wrap=True)
+    for problem in report.problems[:SHOWN]:
+        line = f"{problem.case}: {problem.file}: {problem.finding}; {problem.remedy}"
+        console.print(line, soft_wrap=True, markup=False)
+    if report.problems:
+        console.print(f"{len(report.problems)} problems are listed in {args.dst / 'problems.json'}", soft_wrap=True)
+        raise SystemExit(1)
+
+
+def _refuse_others(args: Namespace, known: set[str]) -> None:
+    """Raise ValueError where an option is given that this preparation does not know."""
+    foreign = [name for name, default in OPTIONS.items() if name not in known and getattr(args, name) != default]
+    if foreign:
+        flags = ", ".join(f"--{name.replace('_', '-')}" for name in foreign)
+        raise ValueError(f"prepare {args.name} knows no {flags}; leave it out")
 
 
 def _spacing(words: list[str] | None) -> tuple[float, ...] | str | None:

@@ -1,6 +1,6 @@
-"""Predictor: a config and its checkpoints as one callable, from a scan to labels on the scan's own grid."""
+"""Predictor: a config and its checkpoints as one callable, from a scan to labels or findings on the scan's own grid."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,31 +13,36 @@ from mmengine.registry import DefaultScope
 from mmengine.runner.amp import autocast
 
 from vdt3d.engine.runner import to_channels_last
-from vdt3d.inference import Ensemble, Inferer
+from vdt3d.inference import Ensemble, Findings, Inferer, join_slices, sweep
 from vdt3d.io import read_volume
+from vdt3d.models import WindowDetector
 from vdt3d.registry import DATASETS, MODELS, TRANSFORMS
-from vdt3d.structures import LabelMap, Sample, SegmentationSample, Volume
+from vdt3d.structures import DetectionSample, LabelMap, Sample, SegmentationSample, Volume
 from vdt3d.utils.checkpoint import load_weights, read_any, state_dict_of
 
 
 class Predictor:
-    """Labels scans as the test of a config would.
+    """Labels scans, or finds objects in them, as the test of a config would.
 
     The scan goes through what the data set's preparation did to its cases, where the checkpoint tells of one, and
-    through the pipeline of ``test_dataloader.dataset``; the model's ``test_step`` answers.
+    through the pipeline of ``test_dataloader.dataset``; the model's ``test_step`` answers. A detector's windows go
+    through that pipeline one by one, and through the network in batches of ``test_dataloader.batch_size``.
 
     Args:
-        config: of a model that labels voxels, or the path of one.
+        config: of a model that labels voxels, or of a ``WindowDetector``, or the path of one.
         checkpoints: its weights; of several the mean probability decides (folds, seeds).
         device: where to compute; by default the best there is.
 
     Attributes:
-        classes: names of the labels, background first, as the first checkpoint or the data set has them; else empty.
+        detects: whether the answer is findings.
+        classes: names of the labels from 0 on, of voxels background first, as the first checkpoint or the data set has
+            them; else empty.
         channels: how many a scan must have.
 
     Raises:
         CheckpointError: a checkpoint that does not fill the whole model.
-        ValueError: no checkpoint; a config without test data set; a model without inferer, where there are several.
+        ValueError: no checkpoint; a config without test data set; a detector or a model without inferer, where there
+            are several.
     """
 
     def __init__(
@@ -56,7 +61,10 @@ class Predictor:
         contents = [read_any(path) for path in paths]
         models = [self._built(config, content, path) for content, path in zip(contents, paths, strict=True)]
         self.model = models[0]
+        self.detects = isinstance(self.model, WindowDetector)
         if len(models) > 1:
+            if self.detects:
+                raise ValueError("a detector answers by itself, not in an ensemble: give one checkpoint")
             if getattr(self.model, "inferer", None) is None:
                 raise ValueError("an ensemble wants a model with an inferer: test_cfg=dict(inferer=dict(type=...))")
             self.model.inferer = _Joined(self.model.inferer, models[1:])
@@ -65,8 +73,10 @@ class Predictor:
         )
         preparation = metainfo.get("preparation", {})
         self.statistics = preparation.get("statistics", {})
-        steps = (*preparation.get("pipeline", ()), *dataset.get("pipeline", ()))
-        self.pipeline = [TRANSFORMS.build(transform) for transform in steps]
+        self.preparation, self.pipeline = (
+            [TRANSFORMS.build(transform) for transform in part.get("pipeline", ())] for part in (preparation, dataset)
+        )
+        self.batch = config.test_dataloader.get("batch_size", 1)
         self.classes = tuple(metainfo.get("classes", ()))
         self.channels = len(metainfo.get("modality", ())) or 1
         self._reader = dict(dataset.get("reader") or {})
@@ -80,8 +90,8 @@ class Predictor:
         declared = {"channels": self.channels} if self.channels > 1 else {}
         return read_volume(path, series=series, **declared, **self._reader)
 
-    def __call__(self, volume: Volume, *, name: str = "") -> LabelMap:
-        """Labels on the grid of ``volume``.
+    def __call__(self, volume: Volume, *, name: str = "") -> LabelMap | Findings:
+        """Labels, or what ``find`` gives by default, on the grid of ``volume``.
 
         Args:
             name: how messages call the case.
@@ -89,13 +99,12 @@ class Predictor:
         Raises:
             ValueError: the pipeline or the model is not made for this, or the labels do not lie on the scan's grid.
         """
-        data: Any = Sample(image=volume, statistics=self.statistics, name=name)
-        for transform in self.pipeline:
-            data = transform(data)
+        if self.detects:
+            return self.find(volume, name=name)
+        data = _through(self.pipeline, self._prepared(volume, name))
         if not isinstance(data, dict) or not isinstance(data.get("data_samples"), SegmentationSample):
             raise ValueError("the test pipeline of the config does not end in PackSegmentation: it labels no voxels")
-        with torch.no_grad(), autocast(enabled=self.half):
-            (answer,) = self.model.test_step({key: [value] for key, value in data.items()})
+        (answer,) = self._answers([data])
         label_map = answer.pred_labels
         if not label_map.same_grid(volume):
             raise ValueError(
@@ -103,6 +112,32 @@ class Predictor:
                 "transform of the test pipeline does not keep voxels in their place"
             )
         return label_map.replace(affine=volume.affine)  # the same up to rounding
+
+    def find(self, volume: Volume, *, name: str = "", top: int | None = 20, every: float | None = None) -> Findings:
+        """What a detector finds, on the grid of ``volume``.
+
+        Args:
+            name: how messages call the case.
+            top: how many findings there are at most, the surest; None for all.
+            every: mm from one slice that is asked about to the next, see ``sweep``.
+
+        Raises:
+            ValueError: the model is no detector, the pipeline is not made for one, or as ``sweep`` and ``join_slices``.
+        """
+        if not self.detects:
+            raise ValueError(f"{type(self.model).__name__} labels voxels and finds nothing: call the predictor itself")
+        prepare = partial(_through, self.pipeline)
+        sample = self._prepared(volume, name)
+        swept = sweep(self._answers, sample, self.model.window, prepare, every=every, batch=self.batch)
+        return join_slices(*swept, top=top).on(volume.affine)
+
+    def _prepared(self, volume: Volume, name: str) -> Sample:
+        """What the data set's preparation makes of a scan."""
+        return _through(self.preparation, Sample(image=volume, statistics=self.statistics, name=name))
+
+    def _answers(self, packed: Sequence[dict[str, Any]]) -> Sequence[SegmentationSample | DetectionSample]:
+        with torch.no_grad(), autocast(enabled=self.half):
+            return self.model.test_step({key: [each[key] for each in packed] for key in packed[0]})
 
     def _built(self, config: Config, content: dict, path: str) -> BaseModel:
         with DefaultScope.overwrite_default_scope("vdt3d"):
@@ -114,6 +149,12 @@ class Predictor:
         return model.to(self.device).eval()
 
 
+def _through(transforms: Sequence[Callable[[Any], Any]], data: Any) -> Any:
+    for transform in transforms:
+        data = transform(data)
+    return data
+
+
 class _Joined:
     """An inferer that asks further models along with the one it is handed, and decides by their mean probability."""
 
@@ -123,3 +164,9 @@ class _Joined:
     def segment(self, network, image_CDHW, sample, decide=None) -> LabelMap:
         everyone = Ensemble([network, *self.others], regions=decide is not None)
         return self.inferer.segment(everyone, image_CDHW, sample, decide)
+
+
+def detects(config: Config) -> bool:
+    """Whether the model of a config, which is not built, is a detector."""
+    kind = config.model.type
+    return issubclass(MODELS.get(kind) if isinstance(kind, str) else kind, WindowDetector)

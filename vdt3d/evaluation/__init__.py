@@ -1,6 +1,16 @@
 """Scores: what a model said, compared with the truth."""
 
 from vdt3d.evaluation.classification import classification_scores, score_report, youden_threshold
+from vdt3d.evaluation.detection import (
+    Detections,
+    box_overlap,
+    coco_scores,
+    froc_curve,
+    froc_report,
+    match,
+    sensitivities,
+)
+from vdt3d.evaluation.detection_metric import DetectionScores
 from vdt3d.evaluation.metric import ClassificationScores, save_predictions
 from vdt3d.evaluation.overlap import dice, iou, label_counts, volume_difference
 from vdt3d.evaluation.surface import DEFINITIONS, hausdorff_distance, surface_scores
@@ -8,13 +18,21 @@ from vdt3d.evaluation.surface import DEFINITIONS, hausdorff_distance, surface_sc
 __all__ = [
     "DEFINITIONS",
     "ClassificationScores",
+    "DetectionScores",
+    "Detections",
+    "box_overlap",
     "classification_scores",
+    "coco_scores",
     "dice",
+    "froc_curve",
+    "froc_report",
     "hausdorff_distance",
     "iou",
     "label_counts",
+    "match",
     "save_predictions",
     "score_report",
+    "sensitivities",
     "surface_scores",
     "volume_difference",
     "youden_threshold",

@@ -7,12 +7,16 @@ from vdt3d.io.dicom import list_series
 from vdt3d.io.nifti import write_nifti
 from vdt3d.io.read import read_label_map, read_volume
 from vdt3d.io.rle import RunLengths, mask_rows, read_masks, write_masks
+from vdt3d.io.series import CachedSeries, PictureSeries, Series, write_series
 from vdt3d.io.slices import SliceStack, find_slices, open_slices
 
 __all__ = [
+    "CachedSeries",
     "LazyArray",
+    "PictureSeries",
     "RunLengths",
     "ScanError",
+    "Series",
     "SliceStack",
     "extract",
     "find_slices",
@@ -28,4 +32,5 @@ __all__ = [
     "write_case",
     "write_masks",
     "write_nifti",
+    "write_series",
 ]

@@ -87,14 +87,14 @@ def write_case(folder: Path, name: str, sample: Sample, *, extra: dict[str, Any]
         "slices": None,
         "extra": extra,
     }
-    _write_array(folder / f"{name}.b2nd", image.astype(np.int16 if _fits_int16(image) else np.float32, copy=False))
+    write_array(folder / f"{name}.b2nd", image.astype(np.int16 if fits_int16(image) else np.float32, copy=False))
     if sample.label_map is not None:
         labels = np.asarray(sample.label_map.array)
         labels = labels.astype(np.min_scalar_type(int(labels.max())), copy=False)
         counts = _counts(labels[0])
         content["voxels"] = {label: int(count) for label, count in enumerate(counts.sum(axis=0)) if count}
         content["slices"] = {label: int((counts[:, label] > 0).sum()) for label in content["voxels"]}
-        _write_array(folder / f"{name}.seg.b2nd", labels)
+        write_array(folder / f"{name}.seg.b2nd", labels)
         _write_positions(folder / f"{name}.foreground.npy", labels[0], counts, _kept(content["voxels"]))
     write_aside(record, lambda aside: aside.write_text(json.dumps(content, indent=1), encoding="utf-8"))
 
@@ -152,10 +152,12 @@ def list_cases(folder: Path) -> list[str]:
     return sorted(path.stem for path in Path(folder).glob("*.json"))
 
 
-def _write_array(path: Path, array: np.ndarray) -> None:
-    chunks = (1, *map(min, CHUNK, array.shape[1:]))
-    blocks = (1, *map(min, BLOCK, array.shape[1:]))
-
+def write_array(
+    path: Path, array: np.ndarray, *, chunk: tuple[int, ...] = CHUNK, block: tuple[int, ...] = BLOCK
+) -> None:
+    """Write an array (C, D, H, W) for ``LazyArray``, in chunks (D, H, W) that are made of blocks (D, H, W)."""
+    chunks = (1, *map(min, chunk, array.shape[1:]))
+    blocks = (1, *map(min, block, array.shape[1:]))
     cparams = CODEC | {"filters": [blosc2.Filter.SHUFFLE if array.itemsize > 1 else blosc2.Filter.NOFILTER]}
 
     def write(aside: Path) -> None:
@@ -165,7 +167,8 @@ def _write_array(path: Path, array: np.ndarray) -> None:
     write_aside(path, write)
 
 
-def _fits_int16(image: np.ndarray) -> bool:
+def fits_int16(image: np.ndarray) -> bool:
+    """Whether int16 holds every number of an image (C, D, H, W) as it is."""
     if image.dtype == np.int16:
         return True
     low, high = np.iinfo(np.int16).min, np.iinfo(np.int16).max

@@ -102,7 +102,7 @@ class SliceStack(ArrayInFiles):
         self._check_names(names)
         self.numbers = tuple(name.number for name in names)
         self.spacing = names[0].spacing
-        first = _plane(self._files[0])
+        first = read_plane(self._files[0])
         self.shape, self.dtype = (1, len(names), *first.shape), first.dtype
 
     def _read(self, slices: tuple[slice, ...]) -> np.ndarray:
@@ -125,7 +125,7 @@ class SliceStack(ArrayInFiles):
         check_gaps(self.path, [name.number for name in names])
 
     def _fitting(self, file: Path) -> np.ndarray:
-        plane = _plane(file)
+        plane = read_plane(file)
         if (plane.shape, plane.dtype) != (self.shape[2:], self.dtype):
             finding = (
                 f"is a picture of {_size(plane.shape)} {plane.dtype}, {self._files[0].name} one of "
@@ -183,8 +183,12 @@ def pictures(folder: Path) -> list[Path]:
     return [path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES and not path.name.startswith(".")]
 
 
-def _plane(path: Path) -> np.ndarray:
-    """The pixels (H, W) of a picture that is as its name says."""
+def read_plane(path: Path) -> np.ndarray:
+    """The pixels (H, W) of a grey picture, as stored.
+
+    Raises:
+        ScanError: it is damaged, no grey one, or of another size than its name states.
+    """
     array_C1HW, _ = read_picture(path)
     if len(array_C1HW) != 1:
         raise ScanError(path, f"is a picture of {len(array_C1HW)} colours", "save the slices as grey pictures")

@@ -1,6 +1,8 @@
 """Networks and what surrounds them; batches are (N, C, D, H, W)."""
 
 from vdt3d.models.backbones import (
+    MP3D,
+    P3D,
     BEiT3D,
     Convert2d,
     FeatureInfo,
@@ -11,23 +13,32 @@ from vdt3d.models.backbones import (
     TorchvisionVideo,
     VideoSwin,
     ViT3D,
+    VolumeEncoder,
     WindowEncoder,
 )
 from vdt3d.models.classifiers import VolumeClassifier
 from vdt3d.models.data_preprocessor import VolumeDataPreprocessor
+from vdt3d.models.detectors import FCOS3D, FasterRCNN3D, RetinaNet3D, WindowDetector
 
 __all__ = [
+    "FCOS3D",
+    "MP3D",
+    "P3D",
     "BEiT3D",
     "Convert2d",
+    "FasterRCNN3D",
     "FeatureInfo",
     "PictureEncoder",
     "ResNet3D",
     "ResNetNoStemStride",
+    "RetinaNet3D",
     "Swin3D",
     "TorchvisionVideo",
     "ViT3D",
     "VideoSwin",
     "VolumeClassifier",
     "VolumeDataPreprocessor",
+    "VolumeEncoder",
+    "WindowDetector",
     "WindowEncoder",
 ]

@@ -16,11 +16,13 @@ class VolumeDataPreprocessor(BaseDataPreprocessor):
     Args:
         mean: subtracted from the voxels, one number for all channels or one per channel.
         std: what the voxels are then divided by, likewise.
+        pad_to: let heights and widths differ: after normalisation zeros are added behind the last row and column, up to
+            the largest of the batch and to a multiple of this number.
         channels_last: give the batch the memory format ``channels_last_3d``.
         non_blocking: copy to the device while the host goes on (needs pinned memory).
 
     Raises:
-        ValueError: a standard deviation that is not positive.
+        ValueError: a standard deviation or ``pad_to`` that is not positive.
     """
 
     def __init__(
@@ -28,6 +30,7 @@ class VolumeDataPreprocessor(BaseDataPreprocessor):
         mean: float | Sequence[float] = 0.0,
         std: float | Sequence[float] = 1.0,
         *,
+        pad_to: int | None = None,
         channels_last: bool = False,
         non_blocking: bool = True,
     ):
@@ -36,36 +39,49 @@ class VolumeDataPreprocessor(BaseDataPreprocessor):
         self.register_buffer("std", torch.tensor(std, dtype=torch.float32).view(-1), persistent=False)
         if not (self.std > 0).all():
             raise ValueError(f"std={std} divides the voxels and must be positive")
+        if pad_to is not None and pad_to < 1:
+            raise ValueError(f"pad_to={pad_to}: sides become multiples of it, so it is 1 or more")
+        self.pad_to = pad_to
         self.memory_format = torch.channels_last_3d if channels_last else torch.contiguous_format
 
     def forward(self, data: dict, training: bool = False) -> dict:
         """The batch under ``inputs``, and ``data_samples`` on the same device.
 
         Raises:
-            ValueError: inputs that are no volumes, differ in shape, or have other channels than ``mean`` and ``std``.
+            ValueError: inputs that are no volumes, differ in shape (in more than ``pad_to`` allows), or have other
+                channels than ``mean`` and ``std``.
         """
-        check_volumes(data["inputs"])
+        check_volumes(data["inputs"], padded=self.pad_to is not None)
         data = self.cast_data(data)
-        batch = torch.stack(tuple(data["inputs"])).float()  # a copy, so what follows may change it in place
+        volumes = data["inputs"]
+        channels, depth = volumes[0].shape[:2]
         for name in ("mean", "std"):
             count = len(getattr(self, name))
-            if count not in (1, batch.shape[1]):
-                raise ValueError(
-                    f"{name} has {count} numbers for volumes of {batch.shape[1]} channels; give 1 or as many"
-                )
-        batch.sub_(self.mean.view(-1, 1, 1, 1)).div_(self.std.view(-1, 1, 1, 1))
+            if count not in (1, channels):
+                raise ValueError(f"{name} has {count} numbers for volumes of {channels} channels; give 1 or as many")
+        multiple = self.pad_to or 1
+        plane = [-(-max(volume.shape[axis] for volume in volumes) // multiple) * multiple for axis in (2, 3)]
+        batch = volumes[0].new_zeros((len(volumes), channels, depth, *plane), dtype=torch.float32)
+        for place, volume in zip(batch, volumes, strict=True):
+            inside = place[..., : volume.shape[2], : volume.shape[3]]
+            inside.copy_(volume).sub_(self.mean.view(-1, 1, 1, 1)).div_(self.std.view(-1, 1, 1, 1))
         batch = batch.contiguous(memory_format=self.memory_format)
         return {"inputs": batch, "data_samples": data.get("data_samples")}
 
 
-def check_volumes(inputs: Sequence[Tensor]) -> None:
-    """Refuse what cannot become one batch (N, C, D, H, W), with the remedy in the message."""
+def check_volumes(inputs: Sequence[Tensor], *, padded: bool = False) -> None:
+    """Refuse what cannot become one batch (N, C, D, H, W), with the remedy in the message.
+
+    Args:
+        inputs: the volumes.
+        padded: whether H and W may differ.
+    """
     shapes = sorted({tuple(volume.shape) for volume in inputs})
     for shape in shapes:
         if len(shape) != 4:
             hint = "; pictures become volumes through the transform ColoursToSlices" if len(shape) == 3 else ""
             raise ValueError(f"an input has shape {shape}, wanted is a volume (C, D, H, W){hint}")
-    if len(shapes) > 1:
+    if len({shape[:2] for shape in shapes} if padded else shapes) > 1:
         raise ValueError(
             f"the volumes of a batch differ in shape: {', '.join(map(str, shapes))}; "
             "crop, pad or resize them to one shape in the pipeline, or use batch_size=1"

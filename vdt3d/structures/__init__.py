@@ -6,6 +6,7 @@ from vdt3d.structures.overlap import overlapping_classes, overlapping_regions
 from vdt3d.structures.sample import Sample
 from vdt3d.structures.segmentation import SegmentationSample
 from vdt3d.structures.slice_window import OUTSIDE, SliceWindow
+from vdt3d.structures.spaced_window import Source, SpacedWindow
 from vdt3d.structures.volume import IGNORED, LabelMap, Volume, affine_from_spacing
 
 __all__ = [
@@ -17,6 +18,8 @@ __all__ = [
     "Sample",
     "SegmentationSample",
     "SliceWindow",
+    "Source",
+    "SpacedWindow",
     "Volume",
     "affine_from_spacing",
     "overlapping_classes",

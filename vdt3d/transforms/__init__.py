@@ -29,11 +29,18 @@ from vdt3d.transforms.intensity import (
     ZScore,
 )
 from vdt3d.transforms.pack import PackDetection, PackSegmentation, PackVolume
-from vdt3d.transforms.resampling import RandomResize3D, RandomZoom3D, ResampleSpacing3D, Resampling, Resize3D
+from vdt3d.transforms.resampling import (
+    RandomChoiceResize3D,
+    RandomResize3D,
+    RandomZoom3D,
+    ResampleSpacing3D,
+    Resampling,
+    Resize3D,
+)
 from vdt3d.transforms.sampling import RandomPatch3D, RandomZCrop
 from vdt3d.transforms.spatial import RandomFlip3D, RandomFlipOneAxis3D, RandomRotate90, Reorient3D
 from vdt3d.transforms.vdt import GREY_MEAN, GREY_STD, ColoursToSlices, RandomChannelShuffle, colours_to_slices
-from vdt3d.transforms.windows import CutWindow
+from vdt3d.transforms.windows import CutWindow, mixed, window_affine
 
 __all__ = [
     "GREY_MEAN",
@@ -56,6 +63,7 @@ __all__ = [
     "Percentile3D",
     "RandomBlur3D",
     "RandomChannelShuffle",
+    "RandomChoiceResize3D",
     "RandomContrast3D",
     "RandomCrop3D",
     "RandomFlip3D",
@@ -80,5 +88,7 @@ __all__ = [
     "Window",
     "ZScore",
     "colours_to_slices",
+    "mixed",
     "undo",
+    "window_affine",
 ]

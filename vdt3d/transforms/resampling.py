@@ -80,10 +80,39 @@ class RandomResize3D(Resampling):
         self.scale = positive_range(scale, "scale")
 
     def draw(self, sample: Sample, rng: np.random.Generator) -> dict[str, Any]:
-        depth, *plane = before = sample.image.shape
-        ratio = rng.uniform(*self.scale)
-        zoom = min(int(side * ratio) / have for side, have in zip(self.size, plane, strict=True))
-        return {"size": (depth, *(max(1, int(have * zoom + 0.5)) for have in plane)), "before": before}
+        before, ratio = sample.image.shape, rng.uniform(*self.scale)
+        return {"size": _fitted(before, [int(side * ratio) for side in self.size]), "before": before}
+
+
+@TRANSFORMS.register_module()
+class RandomChoiceResize3D(Resampling):
+    """Zoom the slices so that their longer side is one of ``sizes``, all equally likely; sides keep their ratio.
+
+    The number of slices stays. The published multi-scale training of lesion detectors; a single size leaves nothing to
+    chance, as for tests.
+
+    Args:
+        sizes: pixels.
+
+    Raises:
+        ValueError: there is none, or one is not whole and positive.
+    """
+
+    def __init__(self, sizes: Sequence[int] = (384, 448, 512, 576, 640)):
+        if not sizes:
+            raise ValueError("sizes is empty: name the pixels of the longer side")
+        self.sizes = tuple(triple(size)[0] for size in sizes)
+
+    def draw(self, sample: Sample, rng: np.random.Generator) -> dict[str, Any]:
+        before, side = sample.image.shape, self.sizes[rng.integers(len(self.sizes))]
+        return {"size": _fitted(before, (side, side)), "before": before}
+
+
+def _fitted(shape: tuple[int, ...], within: Sequence[int]) -> tuple[int, ...]:
+    """``shape`` (D, H, W) with H and W zoomed by one ratio to fit ``within`` (H, W)."""
+    depth, *plane = shape
+    zoom = min(side / have for side, have in zip(within, plane, strict=True))
+    return depth, *(max(1, int(have * zoom + 0.5)) for have in plane)
 
 
 @TRANSFORMS.register_module()

@@ -1,9 +1,12 @@
 """Files that are whole or not there (written aside, then renamed), and where those that came with the package lie."""
 
+import json
+import math
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import vdt3d
 
@@ -34,6 +37,25 @@ def write_aside(path: Path, write: Callable[[Path], None]) -> None:
             reason = f"{cause.strerror}; it was not written, and what was there before is whole"
             raise OSError(cause.errno, reason, str(path)) from cause
         raise
+
+
+def write_json(path: Path, report: Mapping[str, Any]) -> None:
+    """Write ``report`` aside, then rename it; folders are made where they are missing.
+
+    JSON knows neither nan nor inf: both become null.
+    """
+    text = json.dumps(_finite(report), indent=2, allow_nan=False) + "\n"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_aside(path, lambda aside: aside.write_text(text, encoding="utf-8"))
+
+
+def _finite(value: Any) -> Any:
+    """``value`` with None in place of every nan and inf."""
+    if isinstance(value, Mapping):
+        return {key: _finite(part) for key, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(part) for part in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _concerns(error: OSError, name: str) -> bool:

@@ -1,6 +1,8 @@
-"""Pictures: slice sheets, what a model is fed, windows, whole cases, pages of predictions, learning curves."""
+"""Pictures: slice sheets, what a model is fed, windows, whole cases, pages of predictions, learning curves, FROC."""
 
 from vdt3d.visualization.curves import learning_curves, read_scalars
+from vdt3d.visualization.findings import finding_pictures, jpeg, write_findings_page
+from vdt3d.visualization.froc import froc_curves
 from vdt3d.visualization.grid import PALETTE, save
 from vdt3d.visualization.predictions import predictions_page
 from vdt3d.visualization.sheets import input_sheet, slice_rows, volume_sheet
@@ -8,7 +10,10 @@ from vdt3d.visualization.windows import montage, window_page
 
 __all__ = [
     "PALETTE",
+    "finding_pictures",
+    "froc_curves",
     "input_sheet",
+    "jpeg",
     "learning_curves",
     "montage",
     "predictions_page",
@@ -17,4 +22,5 @@ __all__ = [
     "slice_rows",
     "volume_sheet",
     "window_page",
+    "write_findings_page",
 ]

@@ -37,8 +37,8 @@ def volume_sheet(
     Raises:
         ValueError: an unknown plane, or an overlay of another shape than the volume's.
     """
-    volume = _towards_viewer(volume)
-    labels, heat = (None if layer is None else _towards_viewer(layer).array[0] for layer in (label_map, heat))
+    volume = towards_viewer(volume)
+    labels, heat = (None if layer is None else towards_viewer(layer).array[0] for layer in (label_map, heat))
     rows = slice_rows(volume.array, volume.spacing, labels=labels, heat=heat, palette=palette, **options)
     return draw(rows, title=title, legend=legend_of(classes, palette))
 
@@ -177,7 +177,7 @@ def _chosen_slices(grey: np.ndarray, axis: int, wanted: int) -> list[int]:
     return sorted({int(first + (part + 0.5) * count / wanted) for part in range(wanted)})
 
 
-def _towards_viewer(volume: Volume) -> Volume:
+def towards_viewer(volume: Volume) -> Volume:
     """Turn and flip the axes so that D runs to superior, H to posterior and W to the patient's left."""
     turn = nib.orientations.ornt_transform(
         nib.orientations.io_orientation(volume.affine), nib.orientations.axcodes2ornt("SPL")

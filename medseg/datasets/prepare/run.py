@@ -1,22 +1,14 @@
 """The preparation of a data set: every case in a process of a pool, then the tables over all of them."""
 
 import json
-import os
 import re
-import signal
-from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Callable
 from functools import partial
-from multiprocessing import get_context
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, TypeVar
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
-import torch
-from rich.console import Console
-from rich.progress import track
 
 from medseg.datasets.layouts import Case
 from medseg.datasets.prepare.cases import Job, Outcome, place, prepare_case, scan_spacing
@@ -27,8 +19,7 @@ from medseg.datasets.prepare.fingerprint import fingerprint
 from medseg.datasets.prepare.source import Source
 from vdt3d.io import ScanError
 from vdt3d.utils.files import write_aside
-
-Answer = TypeVar("Answer")
+from vdt3d.utils.pool import each, settled_workers
 
 
 class Report(NamedTuple):
@@ -88,19 +79,19 @@ def prepare(
         ValueError: an unknown name or choice, or a worker that was killed.
     """
     src, dst = Path(src), Path(dst)
-    _check_choices(spacing, workers, label_geometry)
+    _check_choices(spacing, label_geometry)
+    workers = settled_workers(workers)
     _check_folders(name, src.resolve(), dst.resolve())
     source = find_source(name, src, dst / "unpacked")
     in_place = source.root is not None and source.root.resolve() == dst.resolve()
     if in_place and label_geometry == "image":
         raise ScanError(dst, "is the source itself, whose label maps are not to be changed", "name another folder")
-    workers = workers or max(1, min(8, (os.cpu_count() or 2) // 2))
     jobs = _jobs(source, dst, in_place, cache and source.cached, _rules(source, label_geometry, reader or {}))
-    each = partial(_each, workers=workers, initializer=initializer)
+    answers = partial(each, workers=workers, initializer=initializer)
     if spacing == "median":
-        found = list(filter(None, each(scan_spacing, [job for job in jobs if job.cache], title="measure")))
+        found = list(filter(None, answers(scan_spacing, [job for job in jobs if job.cache], title="measure")))
         spacing = tuple(np.median(found, axis=0).tolist()) if found else None
-    outcomes = list(each(prepare_case, [job._replace(spacing=spacing) for job in jobs], title="prepare"))
+    outcomes = list(answers(prepare_case, [job._replace(spacing=spacing) for job in jobs], title="prepare"))
     if not in_place:
         _write_tables(source, dst, jobs, outcomes)
     records = {outcome.name: outcome.record for outcome in outcomes if outcome.record}
@@ -114,12 +105,10 @@ def prepare(
     return report
 
 
-def _check_choices(spacing: Any, workers: int | None, label_geometry: str) -> None:
+def _check_choices(spacing: Any, label_geometry: str) -> None:
     numbers = isinstance(spacing, tuple) and len(spacing) == 3 and all(0 < step < np.inf for step in spacing)
     if not (spacing in (None, "median") or numbers):
         raise ValueError(f"the spacing is 'median' or three positive numbers (z, y, x) in mm, got {spacing!r}")
-    if workers is not None and workers < 1:
-        raise ValueError(f"it takes at least one worker, got {workers}")
     if label_geometry not in ("error", "image"):
         raise ValueError(f"label_geometry is 'error' or 'image', got {label_geometry!r}")
 
@@ -161,43 +150,6 @@ def _targets(source: Source, dst: Path, case: Case, part: str) -> tuple[tuple[Pa
     suffix = {path: path.name[path.name.index(".") :] for path in filter(None, (image, label))}
     target = dst / f"images{part}" / f"{case.name}{suffix[image]}"
     return (target,), label and dst / f"labels{part}" / f"{case.name}{suffix[label]}"
-
-
-def _each(
-    function: Callable[[Job], Answer],
-    jobs: list[Job],
-    *,
-    workers: int,
-    initializer: Callable[[], object] | None,
-    title: str,
-) -> Iterator[Answer]:
-    """The answers of ``function`` to the jobs, in order, with a bar where there is a terminal."""
-    console = Console(stderr=True)
-    answers = map(function, jobs) if min(workers, len(jobs)) < 2 else _spread(function, jobs, workers, initializer)
-    yield from track(answers, title, total=len(jobs), console=console, disable=not console.is_terminal)
-
-
-def _spread(
-    function: Callable[[Job], Answer], jobs: list[Job], workers: int, initializer: Callable[[], object] | None
-) -> Iterator[Answer]:
-    """The same from a pool of processes."""
-    with ProcessPoolExecutor(min(workers, len(jobs)), get_context("spawn"), initializer) as pool:
-        try:
-            yield from pool.map(partial(_in_worker, function), jobs)
-        except BrokenProcessPool as error:
-            raise ValueError(
-                f"a worker was killed, most likely for want of memory: each of {workers} holds a whole case; take fewer"
-                " (--workers), what is done stays done"
-            ) from error
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
-
-
-def _in_worker(function: Callable[[Job], Answer], job: Job) -> Answer:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the main process ends the workers, after the case in hand
-    torch.set_num_threads(1)
-    return function(job)
 
 
 def _write_tables(source: Source, dst: Path, jobs: list[Job], outcomes: list[Outcome]) -> None:

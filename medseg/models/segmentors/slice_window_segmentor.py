@@ -1,22 +1,19 @@
 """SliceWindowSegmentor: any 2D segmentation network over windows of neighbouring slices, which become its channels."""
 
 from collections.abc import Mapping, Sequence
-from functools import partial
 from typing import Literal
 
 import torch
 from mmseg.models.decode_heads.cascade_decode_head import BaseCascadeDecodeHead
 from mmseg.models.decode_heads.decode_head import BaseDecodeHead
-from mmseg.registry import MODELS as MMSEG_MODELS
 from torch import Tensor, nn
 from torch.nn import functional
 
 from medseg.models.segmentors.scan_segmentor import ScanSegmentor
 from medseg.models.targets import LabelScheme
 from vdt3d.models.backbones.feature_info import FeatureInfo
-from vdt3d.models.backbones.picture_encoder import announced, announced_behind, take_channels
-from vdt3d.models.backbones.window_encoder import WindowEncoder
-from vdt3d.models.inflate.kernels import COLOURS, spread_over_slices
+from vdt3d.models.backbones.picture_encoder import announced_behind
+from vdt3d.models.backbones.window_backbone import fed, picture_part, window_backbone
 from vdt3d.registry import MODELS
 from vdt3d.structures import SegmentationSample, SliceWindow
 
@@ -92,15 +89,10 @@ class SliceWindowSegmentor(ScanSegmentor):
             loss_decode = {"type": "SumLoss3D", "losses": loss_decode}
         self.loss_decode = MODELS.build(loss_decode or {"type": "DiceCELoss3D", "batch": True})
 
-        if _reads_windows(backbone):
-            if first_conv is not None:
-                raise ValueError(f"first_conv={first_conv!r}: {backbone['type']} reads windows; leave it out")
-            self.backbone = MODELS.build({"in_channels": in_channels, "window": self.window, **backbone})
-            infos = found = self.backbone.feature_info
-        else:
-            self.backbone = self._picture_backbone(backbone, in_channels, first_conv)
-            infos = found = announced(self.backbone, in_channels * self.window.slices)
-        self.neck = None
+        self.backbone, found = window_backbone(
+            backbone, in_channels=in_channels, window=self.window, first_conv=first_conv
+        )
+        self.neck, infos = None, found
         if neck is not None:
             channels = [info.channels for info in infos]
             told = {"embed_dim": channels[0]} if neck["type"] == "Feature2Pyramid" else {"in_channels": channels}
@@ -161,14 +153,9 @@ class SliceWindowSegmentor(ScanSegmentor):
         Raises:
             ValueError: they have another number of slices than the model's.
         """
-        if inputs.shape[2] != self.window.slices:
-            raise ValueError(
-                f"windows of {inputs.shape[2]} slices for a model of {self.window.slices}: give the data set "
-                f"(SliceWindows) the model's window, {self.window}; whole scans are labelled through test_cfg.inferer"
-            )
         if self.scale is not None:
             inputs = SCALINGS[self.scale](inputs)
-        return inputs if isinstance(self.backbone, WindowEncoder) else inputs.flatten(1, 2)
+        return fed(self.backbone, inputs, self.window)
 
     def _joined(self, features: Sequence[Tensor]) -> Sequence[Tensor]:
         return features if self.neck is None else self.neck(features)
@@ -182,18 +169,6 @@ class SliceWindowSegmentor(ScanSegmentor):
         if self.labels.regions:
             return (targets == 1).flatten(2).any(2).float()
         return torch.stack([(targets == label).flatten(1).any(1) for label in range(1, self._things + 1)], 1).float()
-
-    def _picture_backbone(self, config: dict, in_channels: int, first_conv: str | None) -> nn.Module:
-        """A 2D network whose first convolution reads the slices as channels, from checkpoints for colours too."""
-        channels = in_channels * self.window.slices
-        if first_conv is not None and channels == COLOURS:
-            raise ValueError(f"first_conv={first_conv!r}: three slices take the colours' kernels; leave it out")
-        spread = {"slices": self.window.slices, "place": self.window.place, "how": first_conv or "average"}
-        self.fit_input = partial(spread_over_slices, **spread)  # of checkpoints, when they are loaded
-        self.fit_input(torch.zeros(1, COLOURS, 1, 1), channels)  # refuses an unknown first_conv
-        backbone = picture_part(config)
-        take_channels(backbone, channels)
-        return backbone
 
     def _check_windows(self, data_samples: Sequence[SegmentationSample]) -> None:
         for sample in data_samples:
@@ -219,17 +194,6 @@ class SliceWindowSegmentor(ScanSegmentor):
         if not isinstance(head, BaseDecodeHead) or isinstance(head, BaseCascadeDecodeHead):
             raise ValueError(f"{config['type']} answers no map of scores for features alone; choose another head")
         return head
-
-
-def picture_part(config: dict) -> nn.Module:
-    """A part of a 2D network; names that several packages know are mmsegmentation's."""
-    known = MMSEG_MODELS.module_dict
-    return MODELS.build({**config, "type": f"mmseg.{config['type']}"} if config["type"] in known else config)
-
-
-def _reads_windows(config: dict) -> bool:
-    known = MODELS.get(config["type"]) if isinstance(config["type"], str) else config["type"]
-    return isinstance(known, type) and issubclass(known, WindowEncoder)
 
 
 def _keeps_zero(data_preprocessor: nn.Module) -> bool:

@@ -2,11 +2,15 @@
 
 from vdt3d.datasets.synthetic.fractals import FractalPictures, write_fractals
 from vdt3d.datasets.synthetic.gi_slices import write_gi_like
+from vdt3d.datasets.synthetic.lesions import LesionPhantoms, PhantomLesions, write_deeplesion_like
 from vdt3d.datasets.synthetic.phantom_sets import PhantomNodules, write_nodule_volumes, write_nodules, write_organs
 
 __all__ = [
     "FractalPictures",
+    "LesionPhantoms",
+    "PhantomLesions",
     "PhantomNodules",
+    "write_deeplesion_like",
     "write_fractals",
     "write_gi_like",
     "write_nodule_volumes",

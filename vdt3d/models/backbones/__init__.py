@@ -2,15 +2,19 @@
 
 from vdt3d.models.backbones.convert2d import Convert2d
 from vdt3d.models.backbones.feature_info import FeatureInfo
+from vdt3d.models.backbones.p3d import MP3D, P3D
 from vdt3d.models.backbones.picture_encoder import PictureEncoder
 from vdt3d.models.backbones.resnet2d import ResNetNoStemStride
 from vdt3d.models.backbones.resnet3d import ResNet3D
 from vdt3d.models.backbones.swin import Swin3D, VideoSwin
 from vdt3d.models.backbones.torchvision_video import TorchvisionVideo
 from vdt3d.models.backbones.vit3d import BEiT3D, ViT3D
+from vdt3d.models.backbones.volume_encoder import VolumeEncoder
 from vdt3d.models.backbones.window_encoder import WindowEncoder
 
 __all__ = [
+    "MP3D",
+    "P3D",
     "BEiT3D",
     "Convert2d",
     "FeatureInfo",
@@ -21,5 +25,6 @@ __all__ = [
     "TorchvisionVideo",
     "ViT3D",
     "VideoSwin",
+    "VolumeEncoder",
     "WindowEncoder",
 ]

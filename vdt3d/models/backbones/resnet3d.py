@@ -8,11 +8,11 @@ from functools import partial
 
 import torch.nn.functional as F
 from mmcv.cnn import ConvModule, build_norm_layer
-from mmengine.model import BaseModule, Sequential
+from mmengine.model import Sequential
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
 from vdt3d.models.backbones.feature_info import FeatureInfo
+from vdt3d.models.backbones.frozen_stages import FrozenStages
 from vdt3d.models.inflate.modules import exchange_volume_convs
 from vdt3d.models.layers.folded_conv import FoldedConv3d
 from vdt3d.models.layers.residual import (
@@ -42,7 +42,7 @@ DEFAULT_INIT = [
 
 
 @MODELS.register_module()
-class ResNet3D(BaseModule):
+class ResNet3D(FrozenStages):
     """Residual network whose kernels reach over depth, height and width.
 
     A 4-D input (N, 3, H, W) is read as (N, 1, 3, H, W): the colours of a picture become the slices of a volume, which
@@ -114,10 +114,10 @@ class ResNet3D(BaseModule):
         init_cfg: dict | list[dict] | None = None,
     ):
         super().__init__(DEFAULT_INIT if init_cfg is None else init_cfg)
-        _accept("depth", depth, ARCHITECTURES)
-        _accept("shortcut_type", shortcut_type, "AB")
-        _accept("style", style, ("pytorch", "caffe"))
-        _accept("conv", conv, ("3d", "acs", "2.5d"))
+        accept("depth", depth, ARCHITECTURES)
+        accept("shortcut_type", shortcut_type, "AB")
+        accept("style", style, ("pytorch", "caffe"))
+        accept("conv", conv, ("3d", "acs", "2.5d"))
         _accept_stages(num_stages, strides, dilations, out_indices, frozen_stages)
         if shortcut_type == "A" and (avg_down or force_downsample):
             raise ValueError("shortcut_type='A' has no convolution: use 'B' for avg_down and force_downsample")
@@ -161,8 +161,7 @@ class ResNet3D(BaseModule):
         self.feature_info = tuple(features)
         if conv != "3d":
             exchange_volume_convs(self, conv)
-        for name in self._frozen():
-            getattr(self, name).requires_grad_(False)
+        self.freeze()
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         """The features that ``feature_info`` announces, of an input (N, C, D, H, W) or a picture (N, D, H, W)."""
@@ -179,20 +178,6 @@ class ResNet3D(BaseModule):
             if index in self.out_indices:
                 features.append(x)
         return tuple(features)
-
-    def train(self, mode: bool = True) -> "ResNet3D":
-        """Switch to training, but for the frozen parts and, with ``norm_eval``, the batch norms."""
-        super().train(mode)
-        for name in self._frozen():
-            getattr(self, name).eval()
-        if self.norm_eval:
-            for module in self.modules():
-                if isinstance(module, _BatchNorm):
-                    module.eval()
-        return self
-
-    def _frozen(self) -> list[str]:
-        return [] if self.frozen_stages < 0 else [*self.stem_names, *self.stage_names[: self.frozen_stages]]
 
     def _axes(self, stride: int) -> Stride:
         return (stride if self.depth_stride else 1, stride, stride)
@@ -231,15 +216,16 @@ def _times(stride: Stride, step: Stride) -> Stride:
 def _accept_stages(
     num_stages: int, strides: Sequence[int], dilations: Sequence[int], out_indices: Sequence[int], frozen_stages: int
 ) -> None:
-    _accept("num_stages", num_stages, range(1, 5))
-    _accept("frozen_stages", frozen_stages, range(-1, num_stages + 1))
+    accept("num_stages", num_stages, range(1, 5))
+    accept("frozen_stages", frozen_stages, range(-1, num_stages + 1))
     for index in out_indices:
-        _accept("out_indices", index, range(num_stages))
+        accept("out_indices", index, range(num_stages))
     for name, given in (("strides", strides), ("dilations", dilations)):
         if len(given) < num_stages:
             raise ValueError(f"{name} has {len(given)} entries for {num_stages} stages")
 
 
-def _accept(name: str, value: object, accepted: Collection) -> None:
+def accept(name: str, value: object, accepted: Collection) -> None:
+    """Raise ValueError for the ``value`` of an option ``name`` that is none of ``accepted``."""
     if value not in accepted:
         raise ValueError(f"{name}={value!r} is none of {', '.join(map(str, accepted))}")

@@ -1,8 +1,8 @@
 """What a checkpoint holds, told from its keys and shapes alone: which network, how deep, with what shortcuts, norms.
 
 Names and shapes of the published files: the VDT release (github.com/urmagicsmine/CSPR), 3D-ResNets-PyTorch
-(github.com/kenshohara), MedicalNet (github.com/Tencent), Models Genesis (github.com/MrGiovanni), BEiT and Swin
-(github.com/microsoft), DINO (github.com/facebookresearch), torchvision.
+(github.com/kenshohara), MedicalNet (github.com/Tencent), Models Genesis (github.com/MrGiovanni), MP3D
+(github.com/urmagicsmine/MP3D), BEiT and Swin (github.com/microsoft), DINO (github.com/facebookresearch), torchvision.
 """
 
 import re
@@ -12,9 +12,12 @@ from dataclasses import dataclass, field
 
 from torch import Tensor
 
+from vdt3d.models.backbones.p3d import ARCHITECTURES as P3D_ARCHITECTURES
 from vdt3d.models.backbones.resnet3d import ARCHITECTURES
 from vdt3d.models.inflate.swin_names import torchvision_names
-from vdt3d.models.layers.residual import bottleneck_convs
+from vdt3d.models.layers.group_transform import CONVERSIONS
+from vdt3d.models.layers.pseudo3d import PseudoBasic, PseudoBottleneck
+from vdt3d.models.layers.residual import basic_convs, bottleneck_convs
 
 RESNET = ("layer1.0.conv1.weight", "layer2.0.conv1.weight")
 KERNEL_DIMS = {"2D": 4, "3D": 5}
@@ -42,6 +45,9 @@ STEMS: dict[str, dict[str, str]] = {
 # timm has a place for the average in every shortcut, ours only where the shortcut strides, which is not in layer1
 AVERAGED = {"layer1.0.downsample.1": "layer1.0.downsample.0", "layer1.0.downsample.2": "layer1.0.downsample.1"}
 NORMS = {"BN": "bn", "GN": "gn", "IN": "in"}
+# Where two networks differ in one of these, few tensors match, which the loader sees, and ``min_matched`` may allow it;
+# where they differ in another, nearly all may match, and yet the result would be neither of the two.
+COUNTED = frozenset({"type", "base_channels", "norm_cfg.type"})
 COMMON = {"base_channels": 64, "deep_stem": False, "avg_down": False, "norm_cfg.type": "BN", "conv": "3d"}
 _WRAPPERS = re.compile(r"((module|_orig_mod)\.)*")
 _HEADS = re.compile(r"(neck|(\w+_)?heads?|fc|classifier|conv_seg|out_tr)")
@@ -65,6 +71,8 @@ class Layout:
         in_channels: that its first convolution must have, if only this tells it from another layout.
         shortcuts: the shortcut each depth must have, if only this tells it from another layout.
         wrapped: whether the keys must begin with ``module.``.
+        common: the options that go without saying.
+        counted: those in which a difference from the model's network is left to the loader, see ``COUNTED``.
     """
 
     name: str
@@ -79,6 +87,8 @@ class Layout:
     in_channels: int | None = None
     shortcuts: Mapping[int, str] = field(default_factory=dict)
     wrapped: bool = False
+    common: Mapping[str, object] = field(default_factory=lambda: COMMON)
+    counted: Collection[str] = COUNTED
 
 
 _VDT = "the VDT release, and ResNet3D of this project"
@@ -104,6 +114,20 @@ _TABLE = "attn.relative_position_bias_table"
 SHARED_TABLE = "rel_pos_bias.relative_position_bias_table"
 
 LAYOUTS = (  # the first that fits counts
+    Layout(
+        "p3d",
+        "P3D or MP3D",
+        "3D",
+        ("conv1_custom.weight", "norm1.weight", *RESNET),
+        "P3D",
+        "the MP3D release, and P3D and MP3D of this project",
+        remark="P3D and MP3D have the same names and shapes; which of the two it was trained as is not told",
+        stem="conv1_custom.weight",
+        common=COMMON | {"norm_cfg.type": "GN"},
+        # Without its norms' statistics a network of batch norms has the names of one of group norms; and the layers of
+        # the conversion may be missing, as they start from the slice in the middle.
+        counted=COUNTED - {"norm_cfg.type"} | {"conversion"},
+    ),
     Layout(
         "stdunet",
         "StdUNet on a 3D ResNet",
@@ -221,7 +245,8 @@ class Found:
         in_channels: of the first convolution.
         options: what the backbone in a config must be given to hold these weights: ``depth``, ``base_channels``,
             ``shortcut_type``, ``force_downsample``, ``deep_stem``, ``avg_down``, ``norm_cfg.type`` and ``conv`` of a
-            ResNet, as far as the keys tell them; ``arch`` of a torchvision video network.
+            ResNet, as far as the keys tell them; ``arch`` of a torchvision video network; ``conversion`` of P3D, if it
+            has weights.
         heads: the top-level parts beside the backbone.
         renames: beginnings of keys, behind the prefix, that are others in our networks; the first that fits counts.
         copies: keys, behind the prefix, whose tensor stands under several names in our networks.
@@ -238,10 +263,16 @@ class Found:
     def __str__(self) -> str:
         if self.layout is None:
             return "no layout known here"
-        told = [f"{key}={value!r}" for key, value in self.options.items() if COMMON.get(key) != value]
+        told = [f"{key}={value!r}" for key, value in self.unusual.items()]
         if self.in_channels is not None:
             told.append(f"{self.in_channels} input channel{'s' if self.in_channels != 1 else ''}")
         return self.layout.title + (f" ({', '.join(told)})" if told else "")
+
+    @property
+    def unusual(self) -> dict[str, object]:
+        """The options that do not go without saying."""
+        common = {} if self.layout is None else self.layout.common
+        return {key: value for key, value in self.options.items() if common.get(key) != value}
 
     def ours(self, key: str) -> str:
         """The name of the file's ``key`` in our networks, behind the file's prefix."""
@@ -322,6 +353,8 @@ def _read(state: Mapping[str, Tensor], layout: Layout) -> Found | None:
         renames = _resnet_renames(backbone, stem, NORMS[options.get("norm_cfg.type", "IN")])
         return Found(layout, prefix, in_channels, options, _heads(state, prefix), renames)
     heads = _heads(state, prefix)
+    if layout.backbone == "P3D":
+        return Found(layout, prefix, in_channels, _p3d_options(backbone), heads)
     if layout.backbone == "UNet3D":
         return Found(layout, prefix, in_channels, {"base_channels": backbone[first].shape[0]}, heads)
     if layout.backbone == "TorchvisionVideo":
@@ -345,20 +378,8 @@ def _blocks_of_stages(backbone: Collection[str]) -> tuple[int, ...]:
 
 def _resnet_options(backbone: Mapping[str, Tensor], stem: str) -> dict[str, object]:
     """What ``ResNet3D`` must be given to have these keys and shapes; what they do not tell is left out."""
-    options: dict[str, object] = {}
-    stages: dict[str, set[str]] = {}
-    for match in (re.match(r"layer(\d)\.(\d+)\.", key) for key in backbone):
-        if match:
-            stages.setdefault(match[1], set()).add(match[2])
-    blocks = tuple(len(stages[stage]) for stage in sorted(stages))
     bottleneck = "layer1.0.conv3.weight" in backbone
-    depths = [
-        depth
-        for depth, (convs_of, counts) in ARCHITECTURES.items()
-        if counts[: len(blocks)] == blocks and (convs_of is bottleneck_convs) == bottleneck
-    ]
-    if len(depths) == 1:
-        options["depth"] = depths[0]
+    options = _depth(backbone, ARCHITECTURES, bottleneck_convs if bottleneck else basic_convs)
     options["shortcut_type"] = "B" if any(".downsample." in key for key in backbone) else "A"
     if not bottleneck and any(key.startswith("layer1.0.downsample.") for key in backbone):
         options["force_downsample"] = True
@@ -376,6 +397,33 @@ def _resnet_options(backbone: Mapping[str, Tensor], stem: str) -> dict[str, obje
         if options["deep_stem"] or backbone[stem].shape[0] == backbone[RESNET[0]].shape[0]:
             options["base_channels"] = backbone[RESNET[0]].shape[0]
     return options
+
+
+def _p3d_options(backbone: Mapping[str, Tensor]) -> dict[str, object]:
+    """What ``P3D`` must be given to have these keys and shapes; what they do not tell is left out."""
+    options: dict[str, object] = {}
+    first = backbone.get("layer1.0.conv1.weight")
+    if first is not None:
+        options = _depth(backbone, P3D_ARCHITECTURES, PseudoBottleneck if first.shape[-1] == 1 else PseudoBasic)
+    options["base_channels"] = backbone["conv1_custom.weight"].shape[0]
+    options["norm_cfg.type"] = "BN" if "norm1.running_mean" in backbone else "GN"
+    for conversion, (name, _) in CONVERSIONS.items():
+        if any(key.startswith(f"{name}_") for key in backbone):
+            options["conversion"] = conversion
+    return options
+
+
+def _depth(backbone: Collection[str], architectures: Mapping, block: object) -> dict[str, object]:
+    """The ``depth`` at which ``architectures`` have these blocks in these numbers; none where several have."""
+    stages: dict[str, set[str]] = {}
+    for match in (re.match(r"layer(\d)\.(\d+)\.", key) for key in backbone):
+        if match:
+            stages.setdefault(match[1], set()).add(match[2])
+    blocks = tuple(len(stages[stage]) for stage in sorted(stages))
+    depths = [
+        depth for depth, (kind, counts) in architectures.items() if counts[: len(blocks)] == blocks and kind is block
+    ]
+    return {"depth": depths[0]} if len(depths) == 1 else {}
 
 
 def _resnet_renames(backbone: Collection[str], stem: str, norm: str) -> dict[str, str]:

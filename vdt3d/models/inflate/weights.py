@@ -7,14 +7,11 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from vdt3d.models.inflate.kernels import COLOURS, FILLINGS, fit_input_channels, inflate_kernel
-from vdt3d.models.inflate.layouts import COMMON, Found, nearest, recognise
+from vdt3d.models.inflate.layouts import Found, nearest, recognise
 from vdt3d.utils.checkpoint import CheckpointError, names_in
 
 Fit = Callable[[Tensor, int], Tensor]
 KERNEL_DIMS = (4, 5)  # of pictures and of volumes
-# Where two networks differ in one of these, few tensors match, which the loader sees, and ``min_matched`` may allow it;
-# where they differ in another, nearly all may match, and yet the result would be neither of the two.
-COUNTED = {"type", "base_channels", "norm_cfg.type"}
 
 
 @dataclass(frozen=True)
@@ -56,7 +53,7 @@ def adapt(state: Mapping[str, Tensor], target: nn.Module, *, how: str | None, na
     theirs = recognise(wanted)
     differences = _differences(found, theirs)
     hint = _hint(state, found, theirs, differences)
-    if set(differences) - COUNTED:
+    if differences and not set(differences) <= set(found.layout.counted):
         raise CheckpointError(f"{name}: not loaded, it is of another network. {hint}")
 
     versions = [state]
@@ -110,7 +107,8 @@ def inflate(
             continue
         if own_fits and key in own_fits:
             fitted[key] = own_fits[key](tensor)
-            resized[key.rpartition(".")[2], tuple(tensor.shape), tuple(fitted[key].shape)] += 1
+            if fitted[key].shape != tensor.shape:
+                resized[key.rpartition(".")[2], tuple(tensor.shape), tuple(fitted[key].shape)] += 1
         elif shape == (*tensor.shape, 1) and tensor.dim() == 3:
             fitted[key] = tensor.unsqueeze(-1)
         elif _fillable(tensor, shape, key == first):
@@ -188,18 +186,22 @@ def _differences(found: Found, theirs: Found) -> list[str]:
 def _remedy(found: Found, theirs: Found, differences: list[str]) -> str:
     if theirs.prefix.endswith("network.") and found.layout.kind == "2D":
         return "say in model.backbone.model which 2D network the file is of, or take a file of the model's network"
-    options = _to_hold(found) if differences == ["type"] else {key: found.options[key] for key in differences}
-    return f"say {_settings(options)}, or take a file of the model's network"
+    if differences == ["type"]:
+        said = _settings(_to_hold(found))
+    else:
+        wrapped = theirs.prefix.endswith("backbone.backbone.")  # in a VolumeEncoder
+        where = "model.backbone.backbone" if wrapped else "model.backbone"
+        said = _settings({key: found.options[key] for key in differences}, where)
+    return f"say {said}, or take a file of the model's network"
 
 
 def _to_hold(found: Found) -> dict[str, object]:
     """What the backbone of a config must say to be the file's network."""
-    unusual = {key: value for key, value in found.options.items() if COMMON.get(key) != value}
-    return {"type": found.layout.backbone, **unusual}
+    return {"type": found.layout.backbone, **found.unusual}
 
 
-def _settings(options: Mapping[str, object]) -> str:
-    return " ".join(f"model.backbone.{key}={value!r}" for key, value in options.items())
+def _settings(options: Mapping[str, object], where: str = "model.backbone") -> str:
+    return " ".join(f"{where}.{key}={value!r}" for key, value in options.items())
 
 
 def _hint(state: Mapping[str, Tensor], found: Found, theirs: Found, differences: list[str]) -> str:

@@ -2,7 +2,8 @@
 
 from vdt3d.models.layers.acs_conv import ACSConv3d
 from vdt3d.models.layers.folded_conv import FoldedConv3d
+from vdt3d.models.layers.group_transform import GroupTransform
 from vdt3d.models.layers.residual import ResidualBlock
 from vdt3d.models.layers.safe_conv import SafeConv3d
 
-__all__ = ["ACSConv3d", "FoldedConv3d", "ResidualBlock", "SafeConv3d"]
+__all__ = ["ACSConv3d", "FoldedConv3d", "GroupTransform", "ResidualBlock", "SafeConv3d"]

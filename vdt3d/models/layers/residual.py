@@ -33,8 +33,51 @@ def bottleneck_convs(in_channels: int, width: int, stride: Stride, dilation: int
     return [conv(in_channels, width, 1, first), conv(width, width, 3, second, dilation), conv(width, 4 * width, 1)]
 
 
-class ResidualBlock(BaseModule):
-    """``relu(chain(x) + shortcut(x))``; the layers of the chain are named conv1, bn1 (or gn1, in1), conv2, ...
+class Residual(BaseModule):
+    """``relu(chain(x) + shortcut(x))``.
+
+    A subclass defines ``_chain``; it sets ``out_channels``, and ``downsample`` where the shortcut is not the input.
+
+    Args:
+        with_cp: recompute the chain in the backward pass instead of keeping its activations.
+        init_cfg: how to initialise it.
+    """
+
+    out_channels: int
+
+    def __init__(self, with_cp: bool, init_cfg: dict | None = None):
+        super().__init__(init_cfg)
+        self.with_cp, self.downsample = with_cp, None
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self._checkpointed(x) if self.with_cp and torch.is_grad_enabled() else self._chain(x)
+        return F.relu(y + (x if self.downsample is None else self.downsample(x)), inplace=True)
+
+    def _chain(self, x: Tensor) -> Tensor:
+        raise NotImplementedError
+
+    def _checkpointed(self, x: Tensor) -> Tensor:
+        if torch.compiler.is_compiling():  # the compiler recomputes without side effects, and knows no contexts
+            return checkpoint(self._chain, x, use_reentrant=False)
+        contexts = nullcontext(), self._statistics_kept()
+        return checkpoint(self._chain, x, use_reentrant=False, context_fn=lambda: contexts)
+
+    @contextmanager
+    def _statistics_kept(self) -> Iterator[None]:
+        """While the chain is computed again: else every batch would enter the running statistics twice."""
+        norms = [module for module in self.children() if isinstance(module, _BatchNorm)]
+        before = [(norm.momentum, norm.num_batches_tracked) for norm in norms]
+        for norm in norms:
+            norm.momentum, norm.num_batches_tracked = 0.0, None
+        try:
+            yield
+        finally:
+            for norm, (momentum, count) in zip(norms, before, strict=True):
+                norm.momentum, norm.num_batches_tracked = momentum, count
+
+
+class ResidualBlock(Residual):
+    """A chain of convolutions and norms with a shortcut; its layers are named conv1, bn1 (or gn1, in1), conv2, ...
 
     Args:
         in_channels: channels of the input.
@@ -70,29 +113,18 @@ class ResidualBlock(BaseModule):
         convs = convs_of(in_channels, width, stride, dilation, style)
         norms = [build_norm_layer(norm_cfg, layer.out_channels, number) for number, layer in enumerate(convs, 1)]
         last_norm = norms[-1][0]
-        super().__init__({"type": "Constant", "val": 0, "override": {"name": last_norm}} if zero_init else None)
+        init_cfg = {"type": "Constant", "val": 0, "override": {"name": last_norm}} if zero_init else None
+        super().__init__(with_cp, init_cfg)
         for number, (layer, (norm_name, norm)) in enumerate(zip(convs, norms, strict=True), 1):
             self.add_module(f"conv{number}", layer)
             self.add_module(norm_name, norm)
         self.norm_names = [name for name, _ in norms]
-        self.with_cp = with_cp
         self.out_channels = convs[-1].out_channels
-        self.downsample = None
         if in_channels != self.out_channels or max(stride) > 1 or force_shortcut:
             if shortcut_type == "A":
                 self.downsample = PaddedShortcut(self.out_channels, stride)
             else:
                 self.downsample = conv_shortcut(in_channels, self.out_channels, stride, norm_cfg, avg_down)
-
-    def forward(self, x: Tensor) -> Tensor:
-        y = self._checkpointed(x) if self.with_cp and torch.is_grad_enabled() else self._chain(x)
-        return F.relu(y + (x if self.downsample is None else self.downsample(x)), inplace=True)
-
-    def _checkpointed(self, x: Tensor) -> Tensor:
-        if torch.compiler.is_compiling():  # the compiler recomputes without side effects, and knows no contexts
-            return checkpoint(self._chain, x, use_reentrant=False)
-        contexts = nullcontext(), self._statistics_kept()
-        return checkpoint(self._chain, x, use_reentrant=False, context_fn=lambda: contexts)
 
     def _chain(self, x: Tensor) -> Tensor:
         for number, norm_name in enumerate(self.norm_names, 1):
@@ -100,19 +132,6 @@ class ResidualBlock(BaseModule):
                 x = F.relu(x, inplace=True)
             x = getattr(self, norm_name)(getattr(self, f"conv{number}")(x))
         return x
-
-    @contextmanager
-    def _statistics_kept(self) -> Iterator[None]:
-        """While the chain is computed again: else every batch would enter the running statistics twice."""
-        norms = [module for module in self.children() if isinstance(module, _BatchNorm)]
-        before = [(norm.momentum, norm.num_batches_tracked) for norm in norms]
-        for norm in norms:
-            norm.momentum, norm.num_batches_tracked = 0.0, None
-        try:
-            yield
-        finally:
-            for norm, (momentum, count) in zip(norms, before, strict=True):
-                norm.momentum, norm.num_batches_tracked = momentum, count
 
 
 class PaddedShortcut(nn.Module):
