@@ -122,6 +122,7 @@ def test_seven_cases_on_two_processes_score_as_on_one(tmp_path):
 def is_left(end: str) -> bool:
     """Whether the process group is gone after a block that ends so."""
     init_distributed("pytorch", timeout_s=60)
+    torch.distributed.barrier()  # lest one that fails at once resets the connections the other is still making
     try:
         with distributed_left_after():
             if end != "done":
