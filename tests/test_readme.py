@@ -19,7 +19,7 @@ from mmengine.registry import DefaultScope
 from medseg.datasets import write_organs_msd
 from medseg.models import SliceWindowSegmentor
 from vdt3d.cli import compare_inits
-from vdt3d.datasets.synthetic import write_gi_like, write_nodule_volumes
+from vdt3d.datasets.synthetic import write_deeplesion_like, write_gi_like, write_nodule_volumes
 from vdt3d.registry import MODELS
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -52,7 +52,18 @@ SHORT[TRANSSEG] = [
     *(f"{split}_dataloader.dataset.pipeline.1.size=(None,32,32)" for split in ("val", "test")),
     *(f"{split}_dataloader.num_workers=0" for split in ("train", "val", "test")),
 ]
-BY_ITERATIONS = ("segment.py", "my_segmentation.py", "my_slices.py", GI_TRACT, TRANSSEG)
+SHORT["detect.py"] = [
+    *(f"{split}_dataloader.dataset.cases=4" for split in ("train", "val", "test")),
+    "default_hooks.checkpoint.interval=2",
+    "test_evaluator.resamples=10",
+]
+SHORT["p3d18ba.py"] = [
+    *("model.backbone.base_channels=8", "model.backbone.norm_cfg.type=BN", "model.fpn_channels=16"),
+    *("model.head_channels=32", "train_dataloader.dataset.pipeline.1.sizes=(64,)", "test_evaluator.resamples=10"),
+    *(f"{split}_dataloader.dataset.pipeline.1.sizes=(64,)" for split in ("val", "test")),
+    *(f"{split}_dataloader.num_workers=0" for split in ("train", "val", "test")),
+]
+BY_ITERATIONS = ("detect.py", "segment.py", "my_segmentation.py", "my_slices.py", GI_TRACT, TRANSSEG)
 
 
 def commands(page: str) -> list[str]:
@@ -253,6 +264,20 @@ def test_transseg_from_release_to_predictions(folder: Path, capsys):
     assert nib.load(folder / "labels/a.nii.gz").shape == (24, 24, 6)
     said = capsys.readouterr().out
     assert "This is not the release that TransSeg" in said
+
+
+def test_lesions_from_release_to_findings(folder: Path):
+    write_deeplesion_like(folder / "downloads/deeplesion")
+    (folder / "new_scans").mkdir()
+    scan = np.full((40, 40, 12), 40, np.int16)
+    scan[15:22, 18:25, 5:8] = 120
+    nib.save(nib.Nifti1Image(scan, np.diag([0.8, 0.8, 2.5, 1])), folder / "new_scans/a.nii.gz")
+    found = commands("docs/detection.md")
+    assert len(found) == 6, found
+    for command in found:
+        run(re.sub(r"bash tools/dist_train.sh (\S+) 8 --amp", r"python tools/train.py \1", command))
+    assert "for research only" in (folder / "findings/findings.html").read_text().lower()
+    assert json.loads((folder / "findings/a.findings.json").read_text())["findings"] is not None
 
 
 def test_the_converted_network_of_the_guide_has_the_features_its_head_wants():
