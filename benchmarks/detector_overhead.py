@@ -115,12 +115,12 @@ def main() -> None:
     data = samples(args.batch_size, args.size)
     pictures = [window[0] for window in data["inputs"]]
     targets = [{"boxes": sample.gt_boxes, "labels": sample.gt_labels + 1} for sample in data["data_samples"]]
-    arms = {
+    arms = {  # predictions first, while both have the same weights and so the same proposals
+        "prediction": (lambda: own(**own.data_preprocessor(data), mode="predict"), lambda: other(pictures)),
         "step": (
             step_of(own, lambda: own(**own.data_preprocessor(data, True), mode="loss")),
             step_of(other, lambda: other(pictures, targets)),
         ),
-        "prediction": (lambda: own(**own.data_preprocessor(data), mode="predict"), lambda: other(pictures)),
     }
     result = {}
     for name, pair in arms.items():

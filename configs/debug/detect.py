@@ -1,9 +1,9 @@
 # Lesion detection in a minute on a laptop's CPU, on phantoms that are made on the spot; no download.
-# Balls are lesions; tubes that cross the slices look the same in each, so the neighbours must be looked at.
+# Balls are lesions; tubes that cross the slices look the same in each, and hardly different in three of them.
 _base_ = ["../_base_/models/faster-rcnn-p3d63.py", "../_base_/default_runtime.py"]
 window = dict(slices=9, spacing=2.5)
-# Balls of 4 to 8 mm, 80 HU above the tissue; the noise's standard deviation is half of that.
-phantoms = dict(lesions=(0, 2), distractors=(1, 3), radius=(4.0, 8.0), contrast=80.0, noise=0.5)
+# Balls of 6 to 9 mm, 80 HU above the tissue; the noise's standard deviation is half of that.
+phantoms = dict(lesions=(0, 2), distractors=(1, 3), radius=(6.0, 9.0), contrast=80.0, noise=0.5)
 model = dict(
     backbone=dict(depth="18ba", base_channels=16, norm_cfg=dict(type="GN", num_groups=4)),
     fpn_channels=32,
@@ -19,7 +19,7 @@ model = dict(
 normalize = dict(type="ClipNormalize3D", low=-100, high=260, mean=40, std=50)
 train_pipeline = [normalize, dict(type="RandomFlip3D", axes="DHW"), dict(type="PackDetection")]
 test_pipeline = [normalize, dict(type="PackDetection")]
-dataset = dict(type="PhantomLesions", window=window, make=phantoms)
+dataset = dict(type="PhantomLesions", window=window, size=128, pixel=0.6, make=phantoms)
 train_dataloader = dict(
     batch_size=4,
     num_workers=0,

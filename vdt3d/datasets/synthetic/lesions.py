@@ -37,7 +37,7 @@ class LesionPhantoms:
         lesions: how many balls, as far as there is room.
         distractors: how many tubes. They cross all slices and, in the key slice, show discs whose sizes and brightness
             are drawn as those of the balls are: which is which, only its neighbours tell. (0, 0) for none.
-        radius: of the balls, in mm.
+        radius: of the balls, in mm. Those of the default look much the same 2.5 mm up or down, and end within 10 mm.
         contrast: HU of balls and tubes above the tissue around them.
         noise: its standard deviation over the contrast.
 
@@ -47,7 +47,7 @@ class LesionPhantoms:
 
     lesions: Sequence[int] = (0, 2)
     distractors: Sequence[int] = (1, 3)
-    radius: Sequence[float] = (4.0, 8.0)
+    radius: Sequence[float] = (6.0, 9.0)
     contrast: float = 80.0
     noise: float = 0.5
 
@@ -142,7 +142,7 @@ class PhantomLesions(Dataset):
         split: str = "train",
         window: dict | SpacedWindow | None = None,
         size: int = 128,
-        pixel: float = 0.5,
+        pixel: float = 0.6,
         make: dict | None = None,
         seed: int = 0,
         pipeline: Sequence[dict | Callable] = (),
@@ -200,7 +200,7 @@ def write_deeplesion_like(
     """
 
     def fill(aside: Path) -> None:
-        phantoms, rows = LesionPhantoms(lesions=(1, 2)), []
+        phantoms, rows = LesionPhantoms(lesions=(1, 2), radius=(4.0, 8.0)), []
         for number in range(series):
             spacing = ((5.0, 1.0, 2.5, 1.25, 2.0)[number % 5], 0.8, 0.8)
             key = slices // 2
