@@ -1,4 +1,4 @@
-# TransSeg on livers and their tumours in CT (Decathlon, task 3).
+# TransSeg on livers and their tumours in CT (Decathlon, task 3). The other tasks in CT are children of this.
 _base_ = [
     "../_base_/models/beit-b16-upernet.py",
     "../_base_/datasets/transseg.py",

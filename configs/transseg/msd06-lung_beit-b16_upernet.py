@@ -1,15 +1,7 @@
 # TransSeg on tumours of the lung in CT (Decathlon, task 6).
-_base_ = [
-    "../_base_/models/beit-b16-upernet.py",
-    "../_base_/datasets/transseg.py",
-    "../_base_/schedules/transseg_25k.py",
-    "../_base_/default_runtime.py",
-]
+_base_ = "./msd03-liver_beit-b16_upernet.py"
 model = dict(num_classes=2)
 data = dict(task=6, data_root="data/msd/Task06_Lung/", split_file="data/splits/msd06_transseg.json")
 train_dataloader = dict(dataset=dict(dataset=data))
 val_dataloader = dict(dataset=data)
 test_dataloader = dict(dataset=data)
-default_hooks = dict(checkpoint=dict(interval=1000, save_best="dice"), logger=dict(interval=100))
-load_from = "zoo:beit-base-in22k"
-inflate = "centre"

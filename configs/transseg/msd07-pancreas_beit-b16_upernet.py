@@ -1,16 +1,7 @@
 # TransSeg on the pancreas and its tumours in CT (Decathlon, task 7).
-_base_ = [
-    "../_base_/models/beit-b16-upernet.py",
-    "../_base_/datasets/transseg.py",
-    "../_base_/schedules/transseg_25k.py",
-    "../_base_/default_runtime.py",
-]
-model = dict(num_classes=3)
+_base_ = "./msd03-liver_beit-b16_upernet.py"
 data = dict(task=7, data_root="data/msd/Task07_Pancreas/", split_file="data/splits/msd07_transseg.json")
 train_dataloader = dict(dataset=dict(dataset=data))
 val_dataloader = dict(dataset=data)
 test_dataloader = dict(dataset=data)
 train_cfg = dict(max_iters=100000)
-default_hooks = dict(checkpoint=dict(interval=1000, save_best="dice"), logger=dict(interval=100))
-load_from = "zoo:beit-base-in22k"
-inflate = "centre"
