@@ -7,6 +7,7 @@ difference is bootstrapped over the test cases. Validation does not count as tra
 
 import json
 import math
+import shutil
 import time
 from argparse import ArgumentParser
 from pathlib import Path
@@ -49,9 +50,12 @@ def data_options(data: Path, train: str = "dataset") -> list[str]:
 
 
 def our_arm(config: str, options: list[str], folder: Path, seed: int, minutes: float) -> dict:
-    """Train a config for as many steps as fit into ``minutes``, and test its best checkpoint."""
+    """Train a config for as many steps as fit into ``minutes``, and test its best checkpoint.
+
+    The clock is read once a config, so that its seeds take the same steps, whatever else the machine then does.
+    """
+    per_step = seconds_per_step(config, folder.parent / f"clock-{Path(config).stem}", options)
     options = [f"randomness.seed={seed}", *options]
-    per_step = seconds_per_step(config, folder / "clock", options)
     interval = int(RESERVE * 60 * minutes / per_step / VALIDATIONS)
     steps = interval * VALIDATIONS
     options += [f"train_cfg.max_iters={steps}", f"train_cfg.val_interval={interval}"]
@@ -64,6 +68,7 @@ def our_arm(config: str, options: list[str], folder: Path, seed: int, minutes: f
     return {
         "config": config,
         "steps": steps,
+        "clock_seconds_per_step": round(per_step, 3),
         "seconds_per_step": round(float(np.mean(times)), 3),
         "training_minutes": round(steps * float(np.mean(times)) / 60, 2),
         "data_share": round(float(np.mean(step_seconds(folder, "data_time")) / np.mean(times)), 3),
@@ -74,13 +79,15 @@ def our_arm(config: str, options: list[str], folder: Path, seed: int, minutes: f
 
 
 def seconds_per_step(config: str, folder: Path, options: list[str]) -> float:
-    """The mean step time of a short run, its first steps left out."""
-    settings = [
-        f"train_cfg.max_iters={WARM_UP + TIMED}",
-        "train_cfg.val_interval=1000000",
-        "default_hooks.logger.interval=1",
-    ]
-    record.train(config, folder, *options, *settings)
+    """The mean step time of a short run, its first steps left out; a run that is there already is read again."""
+    if len(step_seconds(folder)) < WARM_UP + TIMED:
+        shutil.rmtree(folder, ignore_errors=True)
+        settings = [
+            f"train_cfg.max_iters={WARM_UP + TIMED}",
+            "train_cfg.val_interval=1000000",
+            "default_hooks.logger.interval=1",
+        ]
+        record.train(config, folder, *options, *settings)
     return float(np.mean(step_seconds(folder)[WARM_UP:]))
 
 

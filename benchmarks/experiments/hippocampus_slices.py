@@ -1,9 +1,9 @@
 """Hippocampus slice by slice: the same minutes of a CPU for 2D and 2.5D U-Nets, for small TransSegs, and for 3D.
 
-VDT3D_REAL_DATA=... python benchmarks/experiments/hippocampus_slices.py WORK_DIR [--arms ...] [--seeds ...]
+VDT3D_REAL_DATA=... python benchmarks/experiments/hippocampus_slices.py WORK_DIR [--arms ...] [--seeds ...] [--cost]
     2.5D: as it is. TransSeg: --arms transseg "transseg, 2d" 3d --minutes 10
-All from scratch, on 150 cases; the checkpoint is chosen on 30 and reported once on 40, all with left-right flips. Then
-a process of its own labels the 40 scans for the clock and the memory.
+All from scratch, on 150 cases; the checkpoint is chosen on 30 and reported once on 40, all with left-right flips. With
+--cost, once the runs are there and the machine is quiet, a process an arm labels the 40 scans for clock and memory.
 """
 
 import json
@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 from argparse import ArgumentParser
+from itertools import product
 from pathlib import Path
 
 import hippocampus
@@ -29,21 +30,26 @@ TRANSSEG = "configs/transseg/hippocampus_beit-6x128_upernet{}.py"
 EVERY = ARMS | {"transseg": TRANSSEG.format(""), "transseg, 2d": TRANSSEG.format("_2d")}
 
 
-def main(work_dir: Path, arms: list[str], seeds: list[int], minutes: float) -> None:
+def main(work_dir: Path, arms: list[str], seeds: list[int], minutes: float, *, cost_only: bool) -> None:
     data = record.real_data("msd_task04_hippocampus")
-    for seed in seeds:
-        for arm in arms:
-            key = {"arm": arm, "seed": seed, "budget_minutes": minutes}
-            folder = work_dir / f"{arm.replace(', ', '-').replace(' ', '-')}-{seed}-{minutes:g}"
+    for seed, arm in product(seeds, arms):
+        folder = work_dir / f"{arm.replace(', ', '-').replace(' ', '-')}-{seed}-{minutes:g}"
+        key = {"arm": arm, "seed": seed, "budget_minutes": minutes}
+        if cost_only:
+            record.once("hippocampus_slices_cost", key, lambda a=arm, f=folder: cost(a, data, f))
+        else:
             record.once("hippocampus_slices", key, lambda a=arm, f=folder, s=seed: run(a, data, f, s, minutes))
 
 
 def run(arm: str, data: Path, folder: Path, seed: int, minutes: float) -> dict:
     train = "dataset" if arm == "3d" else "dataset.dataset"
-    result = hippocampus.our_arm(EVERY[arm], hippocampus.data_options(data, train), folder, seed, minutes)
+    return hippocampus.our_arm(EVERY[arm], hippocampus.data_options(data, train), folder, seed, minutes)
+
+
+def cost(arm: str, data: Path, folder: Path) -> dict:
     words = [sys.executable, __file__, "--measure", str(folder / Path(EVERY[arm]).name), str(folder / "best_dice.pth")]
     spoken = subprocess.run([*words, str(data)], check=True, capture_output=True, text=True, cwd=record.ROOT).stdout
-    return result | json.loads(spoken.splitlines()[-1])
+    return json.loads(spoken.splitlines()[-1])
 
 
 def measure(config: str, checkpoint: str, data: str) -> dict:
@@ -80,6 +86,7 @@ if __name__ == "__main__":
     parser.add_argument("--arms", nargs="+", default=list(ARMS), choices=EVERY)
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--minutes", type=float, default=6)
+    parser.add_argument("--cost", action="store_true", help="label the test scans with what is trained, nothing else")
     parser.add_argument("--measure", nargs=3, metavar=("CONFIG", "CHECKPOINT", "DATA"), help="of one process, as json")
     args = parser.parse_args()
     if args.measure:
@@ -87,4 +94,4 @@ if __name__ == "__main__":
     elif args.work_dir is None:
         parser.error("give WORK_DIR")
     else:
-        main(args.work_dir, args.arms, args.seeds, args.minutes)
+        main(args.work_dir, args.arms, args.seeds, args.minutes, cost_only=args.cost)
