@@ -359,7 +359,7 @@ def test_sigterm_is_passed_on_and_the_handler_put_back(monkeypatch: pytest.Monke
     class Process:
         exitcode = 143
 
-        def __init__(self, target: Callable, args: tuple):
+        def __init__(self, target: Callable):
             self.start = lambda: None
             self.terminate = lambda: told.append("terminate")
 
@@ -368,7 +368,7 @@ def test_sigterm_is_passed_on_and_the_handler_put_back(monkeypatch: pytest.Monke
 
     monkeypatch.setattr(compare_inits, "CONTEXT", Namespace(Process=Process))
     before = signal.getsignal(signal.SIGTERM)
-    assert compare_inits.execute(None) == 143
+    assert compare_inits.execute(Namespace(run=None)) == 143
     assert told == ["terminate"]
     assert signal.getsignal(signal.SIGTERM) is before
 

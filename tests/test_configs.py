@@ -199,7 +199,7 @@ def shrink(config: Config, folder: Path) -> Config:
             config.param_scheduler.warmup = 1
     else:
         config.train_cfg.val_interval = 1
-        config.custom_hooks = [dict(type="StopAfterAnEpoch")]
+        config.custom_hooks = [*config.get("custom_hooks", []), dict(type="StopAfterAnEpoch")]
     config.visualizer = None
     return config
 

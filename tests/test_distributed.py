@@ -102,6 +102,25 @@ def test_another_number_of_processes_is_said_and_goes_on(shared, tmp_path):
     assert "The checkpoint comes from 2 processes and this run has 1" in log
 
 
+def test_parts_that_join_and_averaged_weights_are_those_of_one_process(tmp_path):
+    norm = dict(type="GN", num_groups=2)
+    model = tiny.config(tmp_path).model.to_dict()
+    model["backbone"] = dict(type="ResNet3D", depth=10, base_channels=4, norm_cfg=norm, zero_init_residual=False)
+    model["head"]["in_channels"] = 32
+    hooks = [dict(type="UnfreezeHook", every=1), dict(type="SWAHook", begin_epoch=2)]
+    settings = {**SHARED, "model": model, "custom_hooks": hooks}
+    assert run_ranks(tmp_path / "refused", settings) == [1, 1]  # without find_unused_parameters
+    settings["find_unused_parameters"] = True
+    assert run_ranks(tmp_path / "two", settings) == [0, 0]
+    tiny.train(tiny.config(tmp_path / "one", **{**settings, "batch_size": 2, "launcher": "none"}))
+    two, one = (tiny.saved(tmp_path / name / "epoch_2.pth")["state_dict"] for name in ("two", "one"))
+    for key, value in one.items():
+        torch.testing.assert_close(two[key], value, rtol=0, atol=1e-5, msg=key)
+    start = tiny.saved(tmp_path / "one/epoch_1.pth")["state_dict"]
+    moved = {key.split(".")[1] for key in start if not torch.equal(start[key], one[key])}
+    assert moved == {"layer4", "fc"}  # in the second epoch
+
+
 def score(folder: Path, checkpoint: Path, launcher: str) -> dict:
     os.chdir(folder)
     return Runner.from_cfg(tiny.config(folder, launcher=launcher, load_from=str(checkpoint))).test()

@@ -80,11 +80,6 @@ def test_a_config_may_be_built_twice():
     assert config == {"type": "LinearClsHead", "num_classes": 3}
 
 
-def test_batch_augmentations_are_refused():
-    with pytest.raises(TypeError, match="train_cfg"):
-        classifier(train_cfg={"augments": {"type": "Mixup", "alpha": 0.2}})
-
-
 @pytest.mark.parametrize("channels_last", [False, True])
 def test_bfloat16_lowers_the_loss(channels_last):
     torch.manual_seed(0)

@@ -101,6 +101,7 @@ HOOKS = _child("hook", root.HOOKS, "vdt3d.engine")
 LOOPS = _child("loop", root.LOOPS, "vdt3d.engine")
 RUNNERS = _child("runner", root.RUNNERS, "vdt3d.engine")
 OPTIM_WRAPPERS = _child("optimizer wrapper", root.OPTIM_WRAPPERS, "vdt3d.engine")
+OPTIM_WRAPPER_CONSTRUCTORS = _child("optimizer wrapper constructor", root.OPTIM_WRAPPER_CONSTRUCTORS, "vdt3d.engine")
 PARAM_SCHEDULERS = _child("parameter scheduler", root.PARAM_SCHEDULERS, "vdt3d.engine")
 VISUALIZERS = _child("visualizer", root.VISUALIZERS, "vdt3d.engine")
 VISBACKENDS = _child("visualizer backend", root.VISBACKENDS, "vdt3d.engine")
@@ -113,7 +114,6 @@ for _parent in (
     root.INFERENCERS,
     root.LOG_PROCESSORS,
     root.MODEL_WRAPPERS,
-    root.OPTIM_WRAPPER_CONSTRUCTORS,
     root.OPTIMIZERS,
     root.RUNNER_CONSTRUCTORS,
     root.STRATEGIES,

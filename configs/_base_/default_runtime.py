@@ -8,9 +8,12 @@ default_hooks = dict(
     param_scheduler=dict(type="ParamSchedulerHook"),
     checkpoint=dict(type="CheckpointHook", interval=1, max_keep_ckpts=3),
     scores=dict(type="ScoresHook"),
+    record=dict(type="RunRecordHook"),
+    non_finite=dict(type="NonFiniteHook"),
     progress=dict(type="ProgressHook"),
     preemption=dict(type="PreemptionHook"),
 )
+# To watch a run: custom_hooks = [dict(type="WatchHook"), dict(type="PicturesHook")].
 # One more line here for Weights & Biases or MLflow: dict(type="WandbVisBackend"), dict(type="MLflowVisBackend").
 visualizer = dict(type="Visualizer", vis_backends=[dict(type="LocalVisBackend"), dict(type="TensorboardVisBackend")])
 randomness = dict(seed=0, deterministic=False)

@@ -9,7 +9,7 @@ from argparse import ArgumentParser, Namespace
 from collections.abc import Mapping
 from pathlib import Path
 
-from vdt3d.cli.config import add_run_arguments, load_run_config
+from vdt3d.cli.config import add_run_arguments, load_run_config, test_on_validation
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -60,15 +60,11 @@ def survey(config) -> tuple[dict, int]:
     from vdt3d.engine import Runner
     from vdt3d.inference import PostProcess
 
-    if config.get("val_dataloader") is None:
-        raise ValueError("the config has no val_dataloader, whose cases thresholds are chosen on")
-    # The loop of a test, over the validation cases and in place of the test's own.
-    config.test_dataloader = config.val_dataloader
-    config.test_cfg = {"fp16": bool((config.get("val_cfg") or {}).get("fp16"))}
+    test_on_validation(config)
     config.test_evaluator = []
-    config.val_dataloader = config.val_cfg = config.val_evaluator = None
-    # Nothing is scored, so the run's record of scores stays as it is.
-    config.default_hooks = {name: hook for name, hook in config.get("default_hooks", {}).items() if name != "scores"}
+    # Nothing is scored, so the run's records of scores stay as they are.
+    hooks = config.get("default_hooks", {})
+    config.default_hooks = {name: hook for name, hook in hooks.items() if name not in ("scores", "record")}
     runner = Runner.from_cfg(config)
     model = runner.model.module if is_model_wrapper(runner.model) else runner.model
     inferer, labels = getattr(model, "inferer", None), getattr(model, "labels", None)

@@ -36,7 +36,11 @@ def add_arguments(parser: ArgumentParser) -> None:
         "--weights", nargs="+", type=_weights, default=[], metavar="ARM=FILE", help="start an arm from another file"
     )
     parser.add_argument(
-        "--shard", type=_shard, default=_torchrun(), metavar="I/N", help="do every N-th run, from the I-th (from 0) on"
+        "--shard",
+        type=_shard,
+        default=torchrun_share(),
+        metavar="I/N",
+        help="do every N-th run, from the I-th (from 0) on",
     )
     parser.add_argument("--summarise", action="store_true", help="train nothing, sum up the results there are")
 
@@ -90,6 +94,10 @@ class Job(NamedTuple):
     indices: list[int] | None
     weights: str | None
     description: Mapping[str, Any]
+    file = "run.json"  # where the description goes
+
+    def run(self) -> None:
+        train(self)
 
 
 def plan(
@@ -148,7 +156,7 @@ def perform(jobs: Sequence[Job]) -> list[str]:
     """
     from vdt3d.engine.comparison import settle
 
-    waiting = [job for job in jobs if not settle(job.folder, job.description)]
+    waiting = [job for job in jobs if not settle(job.folder, job.description, job.file)]
     if len(waiting) < len(jobs):
         say(f"{len(jobs) - len(waiting)} of {len(jobs)} runs are done already")
     failed, spent = [], []
@@ -168,7 +176,7 @@ def perform(jobs: Sequence[Job]) -> list[str]:
 
 def execute(job: Job) -> int:
     """Run a job in a process of its own, to which SIGTERM is passed on; returns its exit code."""
-    process = CONTEXT.Process(target=train, args=(job,))
+    process = CONTEXT.Process(target=job.run)
     process.start()
     before = signal.signal(signal.SIGTERM, lambda *_: process.terminate())
     try:
@@ -180,19 +188,24 @@ def execute(job: Job) -> int:
 
 def train(job: Job) -> None:
     """Train, test, and write result.json."""
-    multiprocessing.set_start_method(None, force=True)  # how this process came about is nothing to its own workers
+    begin()
     config = load_config(Namespace(config=job.config, cfg_options=job.options))
-    import torch
-
     from vdt3d.engine.comparison import configured, train_and_test
     from vdt3d.utils.files import write_aside
 
-    if torch.cuda.is_available() and "LOCAL_RANK" in os.environ:  # torchrun: a GPU for each process
-        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
     config = configured(config, job.folder, seed=job.seed, indices=job.indices, weights=job.weights)
     known = {key: value for key, value in job.description.items() if key != "cases"}
     text = json.dumps({**known, **train_and_test(config, job.score)})
     write_aside(job.folder / "result.json", lambda aside: aside.write_text(text + "\n", encoding="utf-8"))
+
+
+def begin() -> None:
+    """Settle the process of a job: under torchrun, each has a GPU of its own."""
+    multiprocessing.set_start_method(None, force=True)  # how this process came about is nothing to its own workers
+    import torch
+
+    if torch.cuda.is_available() and "LOCAL_RANK" in os.environ:
+        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
 
 
 def say(text: str, style: str = "") -> None:
@@ -221,6 +234,6 @@ def _shard(text: str) -> tuple[int, int]:
     return int(index), int(count)
 
 
-def _torchrun() -> tuple[int, int]:
+def torchrun_share() -> tuple[int, int]:
     """Which process of how many this is."""
     return int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))

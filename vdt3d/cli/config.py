@@ -3,7 +3,7 @@
 import ast
 import warnings
 from argparse import ArgumentParser, Namespace
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import redirect_stdout
 from io import StringIO
 from pathlib import Path
@@ -21,9 +21,11 @@ def quiet_imports() -> None:
         import mmseg.models  # noqa: F401
 
 
-def add_config_arguments(parser: ArgumentParser) -> None:
-    """What every command that reads a config has."""
-    parser.add_argument("config", type=Path, help="config file; of this folder or of the installed package")
+def add_config_arguments(
+    parser: ArgumentParser, what: str = "config file; of this folder or of the installed package"
+) -> None:
+    """What every command that reads a config has; ``what`` says what else it may be given in its place."""
+    parser.add_argument("config", type=Path, help=what)
     parser.add_argument(
         "--cfg-options",
         nargs="+",
@@ -39,6 +41,13 @@ def add_run_arguments(parser: ArgumentParser) -> None:
     add_config_arguments(parser)
     parser.add_argument("--work-dir", type=Path, help="where checkpoints and logs go (default: work_dirs/CONFIG)")
     parser.add_argument("--launcher", choices=LAUNCHERS, default="none", help="who started this process among others")
+
+
+def add_dropout_argument(parser: ArgumentParser) -> None:
+    """What every command that answers with several draws of dropout has."""
+    parser.add_argument(
+        "--mc-dropout", type=int, default=0, metavar="N", help="leave dropout on: the mean of N draws decides"
+    )
 
 
 def load_config(args: Namespace):
@@ -83,6 +92,27 @@ def load_run_config(args: Namespace):
     elif config.get("work_dir") is None:
         config.work_dir = str(Path("work_dirs") / args.config.stem)
     return config
+
+
+def answer_with(config, checkpoints: Sequence[str], mc_dropout: int = 0) -> None:
+    """Let a run answer with these weights: an ensemble where there are several, or draws of dropout."""
+    config.load_from, config.resume = checkpoints[0], False
+    if len(checkpoints) > 1 or mc_dropout:
+        hook = dict(type="EnsembleHook", checkpoints=list(checkpoints[1:]), mc_dropout=mc_dropout)
+        config.custom_hooks = [*config.get("custom_hooks", []), hook]
+
+
+def test_on_validation(config) -> None:
+    """Let the test of a run go over the validation cases, in place of its own.
+
+    Raises:
+        ValueError: there are none.
+    """
+    if config.get("val_dataloader") is None:
+        raise ValueError("the config has no val_dataloader, whose cases this is chosen on")
+    config.test_dataloader = config.val_dataloader
+    config.test_cfg = {"fp16": bool((config.get("val_cfg") or {}).get("fp16"))}
+    config.val_dataloader = config.val_cfg = config.val_evaluator = None
 
 
 def load_model(path: Path) -> tuple:

@@ -1,6 +1,10 @@
 """Label scans (NIfTI, NRRD, MetaImage, DICOM, folders of slices) with a trained model, each on its own grid, as
 OUT/NAME.nii.gz; or, with a detector, find lesions in them: OUT/NAME.findings.json, OUT/findings.csv and
 OUT/findings.html.
+
+With --uncertainty, also how far each label is to be trusted, from 0 to 1, as OUT/uncertainty/NAME.nii.gz, and, where
+there are several checkpoints, draws of dropout or mirrorings, how far they contradict each other, as
+OUT/disagreement/NAME.nii.gz.
 """
 
 import json
@@ -9,7 +13,7 @@ from argparse import ArgumentParser, Namespace
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
-from vdt3d.cli.config import add_config_arguments, load_config
+from vdt3d.cli.config import add_config_arguments, add_dropout_argument, load_config
 
 SCANS = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd")  # what is looked for in a folder
 SLICES = "scans"  # the folder of a scan's slices in that of the scan, as the UW-Madison GI Tract challenge has it
@@ -32,6 +36,8 @@ def add_arguments(parser: ArgumentParser) -> None:
         metavar="CHECKPOINT",
         help="more weights: their mean decides",
     )
+    add_dropout_argument(parser)
+    parser.add_argument("--uncertainty", action="store_true", help="also write how far the labels are to be trusted")
     parser.add_argument("--series", metavar="UID", help="which series of a DICOM folder that holds several")
     parser.add_argument("--device", help="where to compute, such as cpu or cuda:1 (default: the best there is)")
     parser.add_argument("--overwrite", action="store_true", help="answer again what is in the folder already")
@@ -61,20 +67,27 @@ def run(args: Namespace) -> None:
         raise ValueError("--top and --every are for detectors; this model labels voxels")
     if any(value <= 0 for value in how.values()):
         raise ValueError("--top is 1 or more, --every a positive length in mm")
+    if finds and (args.uncertainty or args.mc_dropout):
+        raise ValueError("--uncertainty and --mc-dropout are for models that label voxels; findings have their scores")
     suffix = FINDINGS if finds else ".nii.gz"
     scans = find_scans(args.inputs, suffix)
     console = Console(highlight=False, soft_wrap=True)
-    paths = {name: args.out / f"{name}{suffix}" for name in scans}
-    todo = {name: path for name, path in scans.items() if args.overwrite or not paths[name].exists()}
+    folders = [args.out, args.out / "uncertainty"] if args.uncertainty else [args.out]
+    todo = {
+        name: path
+        for name, path in scans.items()
+        if args.overwrite or not all((folder / f"{name}{suffix}").exists() for folder in folders)
+    }
     if done := len(scans) - len(todo):
         again = "answers" if finds else "labels"
         console.print(f"{done} of {len(scans)} scans are in {args.out} already (--overwrite {again} them again)")
     failed: list[str] = []
     if todo:
         checkpoints = [args.checkpoint, *args.ensemble]
-        predictor = Predictor(config, checkpoints, device=args.device)
-        describe(args.out, predictor.classes, checkpoints, args.overwrite)
-        answer = searcher(predictor, args.out, how) if finds else labeller(predictor, args.out)
+        more = dict(uncertainty=args.uncertainty, mc_dropout=args.mc_dropout)
+        predictor = Predictor(config, checkpoints, device=args.device, **more)
+        describe(args.out, predictor.classes, checkpoints, args.overwrite, args.mc_dropout)
+        answer = searcher(predictor, args.out, how) if finds else labeller(predictor, args.out, args.uncertainty)
         failed = each(predictor, todo, answer, args.series, console)
         what = "findings of {} scans" if finds else "{} label maps"
         console.print(f"{what.format(len(todo) - len(failed))} were written to {args.out}")
@@ -107,7 +120,9 @@ def find_scans(inputs: Iterable[Path], suffix: str = ".nii.gz") -> dict[str, Pat
     return found
 
 
-def describe(out: Path, classes: Sequence[str], checkpoints: Sequence[str], overwrite: bool) -> None:
+def describe(
+    out: Path, classes: Sequence[str], checkpoints: Sequence[str], overwrite: bool, mc_dropout: int = 0
+) -> None:
     """Write ``out``/labels.json: what the numbers mean and where they come from.
 
     Raises:
@@ -115,7 +130,8 @@ def describe(out: Path, classes: Sequence[str], checkpoints: Sequence[str], over
     """
     from vdt3d.utils.files import write_aside
 
-    text = json.dumps({"labels": dict(enumerate(classes)), "checkpoints": list(checkpoints)}, indent=2) + "\n"
+    known = {"labels": dict(enumerate(classes)), "checkpoints": list(checkpoints)}
+    text = json.dumps(known | ({"mc_dropout": mc_dropout} if mc_dropout else {}), indent=2) + "\n"
     path = out / "labels.json"
     if path.exists() and path.read_text(encoding="utf-8") != text and not overwrite:
         raise ValueError(f"{path} is of other checkpoints; choose another folder, or --overwrite")
@@ -142,11 +158,22 @@ def each(predictor, scans: Mapping[str, Path], answer: Callable[..., None], seri
     return failed
 
 
-def labeller(predictor, out: Path) -> Callable[..., None]:
-    """What writes a scan's labels."""
+def labeller(predictor, out: Path, uncertainty: bool) -> Callable[..., None]:
+    """What writes a scan's labels and, before them, the maps of how far they are to be trusted."""
     from vdt3d.io import write_nifti
 
-    return lambda name, volume: write_nifti(predictor(volume, name=name), out / f"{name}.nii.gz")
+    def label(name: str, volume) -> None:
+        if not uncertainty:
+            write_nifti(predictor(volume, name=name), out / f"{name}.nii.gz")
+            return
+        assessed = predictor.assess(volume, name=name)
+        for kind in ("disagreement", "uncertainty"):
+            if (map_ := getattr(assessed, kind)) is not None:
+                (out / kind).mkdir(exist_ok=True)
+                write_nifti(map_, out / kind / f"{name}.nii.gz")
+        write_nifti(assessed.labels, out / f"{name}.nii.gz")
+
+    return label
 
 
 def searcher(predictor, out: Path, how: Mapping[str, float]) -> Callable[..., None]:

@@ -1,16 +1,19 @@
-"""Test the model of a config with the weights of a checkpoint."""
+"""Test the model of a config with the weights of a checkpoint; of several, the mean of their probabilities decides."""
 
 import json
 from argparse import ArgumentParser, Namespace
 from collections.abc import Mapping
 from pathlib import Path
 
-from vdt3d.cli.config import add_run_arguments, load_run_config
+from vdt3d.cli.config import add_dropout_argument, add_run_arguments, answer_with, load_run_config
 
 
 def add_arguments(parser: ArgumentParser) -> None:
     add_run_arguments(parser)
-    parser.add_argument("checkpoint", help="weights: a path, http(s):// address or torchvision:// name")
+    parser.add_argument(
+        "checkpoint", nargs="+", help="weights: paths, http(s):// addresses or torchvision:// names; several: ensemble"
+    )
+    add_dropout_argument(parser)
     parser.add_argument("--out", type=Path, help="also write the scores to this json file")
     parser.add_argument(
         "--format-only", type=Path, metavar="FOLDER", help="write segmentations there as NIfTI, and score nothing"
@@ -25,7 +28,7 @@ def run(args: Namespace) -> None:
     from vdt3d.engine import Runner, distributed_left_after
     from vdt3d.utils.files import write_aside
 
-    config.load_from, config.resume = args.checkpoint, False
+    answer_with(config, args.checkpoint, args.mc_dropout)
     if args.format_only is not None:
         config.test_evaluator = []
         config.custom_hooks = [*config.get("custom_hooks", []), dict(type="PredictionsHook", out=str(args.format_only))]

@@ -28,6 +28,15 @@ def point_to(checkpoint: Path) -> None:
     write_aside(checkpoint.parent / "last_checkpoint", lambda aside: aside.write_text(checkpoint.name))
 
 
+def sign_of(score: str | None, rule: str | None = None) -> int:
+    """1 where more of a score is better, -1 where less is; ``rule``, ``'greater'`` or ``'less'``, or else its name
+    tells.
+    """
+    if rule is None:
+        rule = "less" if any(word in (score or "").lower() for word in _LOWER_IS_BETTER) else "greater"
+    return -1 if rule == "less" else 1
+
+
 @HOOKS.register_module()
 class CheckpointHook(Hook):
     """Writes ``epoch_N.pth`` or ``iter_N.pth``, and ``best_SCORE.pth`` after validations.
@@ -53,9 +62,7 @@ class CheckpointHook(Hook):
         rule: str | None = None,
     ):
         self.interval, self.by_epoch, self.max_keep, self.save_best = interval, by_epoch, max_keep_ckpts, save_best
-        if rule is None and save_best:
-            rule = "less" if any(word in save_best.lower() for word in _LOWER_IS_BETTER) else "greater"
-        self.sign = -1 if rule == "less" else 1
+        self.sign = sign_of(save_best, rule)
 
     def after_train_epoch(self, runner: Runner) -> None:
         if self.by_epoch and (self.every_n_epochs(runner, self.interval) or self.is_last_train_epoch(runner)):

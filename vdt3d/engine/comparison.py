@@ -238,13 +238,13 @@ def describe(config: Config, run: Run, *, subset: list[int], weights: str | None
     }
 
 
-def settle(folder: Path, description: Mapping[str, Any]) -> bool:
-    """Write run.json into the folder of a run, or compare it with what is there; returns whether the run has a result.
+def settle(folder: Path, description: Mapping[str, Any], file: str = "run.json") -> bool:
+    """Write ``file`` into the folder of a run, or compare it with what is there; returns whether the run has a result.
 
     Raises:
         ValueError: what lies there is another run.
     """
-    path = folder / "run.json"
+    path = folder / file
     if path.exists():
         found = json.loads(path.read_text(encoding="utf-8"))
         differing = [key for key in description if found.get(key) != description[key]]

@@ -86,13 +86,14 @@ class _Endless:
         self.skip_iter(0)
 
     def skip_iter(self, count: int) -> None:
-        self._batches = _batches_from(self.dataloader, count)
+        self._batches = batches_from(self.dataloader, count)
 
     def __next__(self) -> object:
         return next(self._batches)
 
 
-def _batches_from(dataloader: DataLoader, iteration: int) -> Iterator:
+def batches_from(dataloader: DataLoader, iteration: int) -> Iterator:
+    """The batches of a training from an iteration on, epoch after epoch without end."""
     epoch, done = divmod(iteration, len(dataloader))
     while True:
         dataloader.sampler.set_epoch(epoch)

@@ -8,17 +8,15 @@ from typing import Any
 import torch
 from mmengine.config import Config
 from mmengine.device import get_device
-from mmengine.model import BaseModel, revert_sync_batchnorm
-from mmengine.registry import DefaultScope
 from mmengine.runner.amp import autocast
 
-from vdt3d.engine.runner import to_channels_last
-from vdt3d.inference import Ensemble, Findings, Inferer, join_slices, sweep
+from vdt3d.engine.ensemble import join, loaded
+from vdt3d.inference import Assessed, Findings, join_slices, sweep
 from vdt3d.io import read_volume
 from vdt3d.models import WindowDetector
 from vdt3d.registry import DATASETS, MODELS, TRANSFORMS
 from vdt3d.structures import DetectionSample, LabelMap, Sample, SegmentationSample, Volume
-from vdt3d.utils.checkpoint import load_weights, read_any, state_dict_of
+from vdt3d.utils.checkpoint import read_any
 
 
 class Predictor:
@@ -32,6 +30,8 @@ class Predictor:
         config: of a model that labels voxels, or of a ``WindowDetector``, or the path of one.
         checkpoints: its weights; of several the mean probability decides (folds, seeds).
         device: where to compute; by default the best there is.
+        uncertainty: whether ``assess`` is asked for.
+        mc_dropout: draws of dropout whose mean probability decides, for each checkpoint; 0 leaves dropout off.
 
     Attributes:
         detects: whether the answer is findings.
@@ -42,11 +42,17 @@ class Predictor:
     Raises:
         CheckpointError: a checkpoint that does not fill the whole model.
         ValueError: no checkpoint; a config without test data set; a detector or a model without inferer, where there
-            are several.
+            are several, or where anything is asked that needs one; a model without dropout.
     """
 
     def __init__(
-        self, config: Config | str | Path, checkpoints: str | Path | Sequence[str | Path], *, device: str | None = None
+        self,
+        config: Config | str | Path,
+        checkpoints: str | Path | Sequence[str | Path],
+        *,
+        device: str | None = None,
+        uncertainty: bool = False,
+        mc_dropout: int = 0,
     ):
         if not isinstance(config, Config):
             config = Config.fromfile(config, lazy_import=False)
@@ -59,15 +65,11 @@ class Predictor:
         self.device = torch.device(device or get_device())
         self.half = bool((config.get("test_cfg") or {}).get("fp16"))  # as mmengine's test loop reads it
         contents = [read_any(path) for path in paths]
-        models = [self._built(config, content, path) for content, path in zip(contents, paths, strict=True)]
+        models = [loaded(config, path, self.device, content) for content, path in zip(contents, paths, strict=True)]
         self.model = models[0]
         self.detects = isinstance(self.model, WindowDetector)
-        if len(models) > 1:
-            if self.detects:
-                raise ValueError("a detector answers by itself, not in an ensemble: give one checkpoint")
-            if getattr(self.model, "inferer", None) is None:
-                raise ValueError("an ensemble wants a model with an inferer: test_cfg=dict(inferer=dict(type=...))")
-            self.model.inferer = _Joined(self.model.inferer, models[1:])
+        if len(models) > 1 or uncertainty or mc_dropout:
+            join(models, uncertainty=uncertainty, mc_dropout=mc_dropout)
         metainfo = contents[0].get("meta", {}).get("dataset_meta") or getattr(
             DATASETS.get(dataset.type), "METAINFO", {}
         )
@@ -99,8 +101,21 @@ class Predictor:
         Raises:
             ValueError: the pipeline or the model is not made for this, or the labels do not lie on the scan's grid.
         """
-        if self.detects:
-            return self.find(volume, name=name)
+        return self.find(volume, name=name) if self.detects else self._labelled(volume, name).pred_labels
+
+    def assess(self, volume: Volume, *, name: str = "") -> Assessed:
+        """The labels, and how far they are to be trusted, on the grid of ``volume``; see ``Inferer.assess``.
+
+        Raises:
+            ValueError: the predictor was not made with ``uncertainty=True``; or as labelling does.
+        """
+        answer = self._labelled(volume, name)
+        if "assessed" not in answer:
+            raise ValueError("ask for a Predictor(..., uncertainty=True) of a model that labels voxels")
+        maps = (None if one is None else one.replace(affine=volume.affine) for one in answer.assessed[1:])
+        return Assessed(answer.pred_labels, *maps)
+
+    def _labelled(self, volume: Volume, name: str) -> SegmentationSample:
         data = _through(self.pipeline, self._prepared(volume, name))
         if not isinstance(data, dict) or not isinstance(data.get("data_samples"), SegmentationSample):
             raise ValueError("the test pipeline of the config does not end in PackSegmentation: it labels no voxels")
@@ -111,7 +126,8 @@ class Predictor:
                 f"case '{name}': the labels {label_map.shape} do not lie on the grid of the scan {volume.shape}; a "
                 "transform of the test pipeline does not keep voxels in their place"
             )
-        return label_map.replace(affine=volume.affine)  # the same up to rounding
+        answer.pred_labels = label_map.replace(affine=volume.affine)  # the same up to rounding
+        return answer
 
     def find(self, volume: Volume, *, name: str = "", top: int | None = 20, every: float | None = None) -> Findings:
         """What a detector finds, on the grid of ``volume``.
@@ -139,31 +155,11 @@ class Predictor:
         with torch.no_grad(), autocast(enabled=self.half):
             return self.model.test_step({key: [each[key] for each in packed] for key in packed[0]})
 
-    def _built(self, config: Config, content: dict, path: str) -> BaseModel:
-        with DefaultScope.overwrite_default_scope("vdt3d"):
-            model = MODELS.build({"data_preprocessor": config.get("data_preprocessor")} | config.model)
-        load_weights(model, state_dict_of(content, path), min_matched=1.0, heads=True, name=path)
-        model = revert_sync_batchnorm(model)
-        if config.get("channels_last"):
-            to_channels_last(model)
-        return model.to(self.device).eval()
-
 
 def _through(transforms: Sequence[Callable[[Any], Any]], data: Any) -> Any:
     for transform in transforms:
         data = transform(data)
     return data
-
-
-class _Joined:
-    """An inferer that asks further models along with the one it is handed, and decides by their mean probability."""
-
-    def __init__(self, inferer: Inferer, others: Sequence[BaseModel]):
-        self.inferer, self.others = inferer, [partial(model, mode="tensor") for model in others]
-
-    def segment(self, network, image_CDHW, sample, decide=None) -> LabelMap:
-        everyone = Ensemble([network, *self.others], regions=decide is not None)
-        return self.inferer.segment(everyone, image_CDHW, sample, decide)
 
 
 def detects(config: Config) -> bool:

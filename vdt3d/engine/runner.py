@@ -158,16 +158,17 @@ class Runner(MMRunner):
         )
 
     def _init_model_weights(self) -> None:
-        self._bare_model._dump_init_info = lambda: None  # a paragraph per parameter would bury the log
+        self.bare_model._dump_init_info = lambda: None  # a paragraph per parameter would bury the log
         super()._init_model_weights()
 
     def _maybe_compile(self, target: str) -> None:
         if settings := self.cfg.get("compile"):
             # The backbone is where the time goes; around it, samples and losses would break the graph.
-            getattr(self._bare_model, "backbone", self._bare_model).compile(**({} if settings is True else settings))
+            getattr(self.bare_model, "backbone", self.bare_model).compile(**({} if settings is True else settings))
 
     @property
-    def _bare_model(self) -> nn.Module:
+    def bare_model(self) -> nn.Module:
+        """The model itself, without what distributes it."""
         return self.model.module if is_model_wrapper(self.model) else self.model
 
     # ---- weights in ----
@@ -202,11 +203,11 @@ class Runner(MMRunner):
         """
         state, notes, hint = state_dict_of(read_any(filename, map_location), filename), (), ""
         if not heads:
-            how = self.cfg.get("inflate") or getattr(getattr(self._bare_model, "backbone", None), "how", None)
-            adapted = adapt(state, self._bare_model, how=how, name=filename)
+            how = self.cfg.get("inflate") or getattr(getattr(self.bare_model, "backbone", None), "how", None)
+            adapted = adapt(state, self.bare_model, how=how, name=filename)
             state, notes, hint = adapted.state, adapted.notes, adapted.hint
         report = load_weights(
-            self._bare_model,
+            self.bare_model,
             state,
             min_matched=1.0 if heads else self.cfg.get("min_matched", MIN_MATCHED),
             heads=heads,
@@ -214,7 +215,7 @@ class Runner(MMRunner):
             hint=hint,
         )
         self.logger.info("\n  ".join([f"Loaded weights\n{report}", *notes]))
-        self.call_hook("after_load_checkpoint", checkpoint={"state_dict": self._bare_model.state_dict()})
+        self.call_hook("after_load_checkpoint", checkpoint={"state_dict": self.bare_model.state_dict()})
 
     def train(self) -> nn.Module:
         try:
@@ -274,9 +275,9 @@ class Runner(MMRunner):
                     "torch": str(torch.__version__),
                 },
                 "dataset_meta": plain(self.train_dataloader.dataset.metainfo),
-                "cfg": self._config_text,
+                "cfg": self.config_text,
             },
-            "state_dict": {key: value.detach().cpu() for key, value in self._bare_model.state_dict().items()},
+            "state_dict": {key: value.detach().cpu() for key, value in self.bare_model.state_dict().items()},
             "optimizer": self.optim_wrapper.state_dict(),
             "param_schedulers": [state_of(scheduler) for scheduler in self.param_schedulers or []],
             "message_hub": _pack_messages(self.message_hub),
@@ -286,7 +287,8 @@ class Runner(MMRunner):
         write_checkpoint(checkpoint, Path(out_dir) / filename)
 
     @cached_property
-    def _config_text(self) -> str:
+    def config_text(self) -> str:
+        """The config as python."""
         return self.cfg.pretty_text  # formatted anew at every call, which takes long
 
     def resume(self, filename: str, **_) -> None:
@@ -303,7 +305,7 @@ class Runner(MMRunner):
             )
         meta = checkpoint["meta"]
         self.call_hook("after_load_checkpoint", checkpoint=checkpoint)  # EMA takes its part and puts ours in its place
-        report = load_weights(self._bare_model, checkpoint["state_dict"], min_matched=1.0, heads=True, name=filename)
+        report = load_weights(self.bare_model, checkpoint["state_dict"], min_matched=1.0, heads=True, name=filename)
         if report.left:
             raise CheckpointError(f"{report}\n  it belongs to another model, so this run cannot go on from it")
         self.train_loop.resume_at(meta["epoch"], meta["iter"], meta["epoch_length"])
@@ -354,7 +356,7 @@ class Runner(MMRunner):
         if torch.cuda.is_available():
             state["cuda"] = torch.cuda.get_rng_state()
         if optimizer._inner_count % optimizer._accumulative_counts:
-            parameters = self._bare_model.named_parameters()
+            parameters = self.bare_model.named_parameters()
             state["gradients"] = {name: p.grad.cpu() for name, p in parameters if p.grad is not None}
         return state
 
@@ -366,7 +368,7 @@ class Runner(MMRunner):
             )
             return
         self._random_state = states[self.rank]
-        parameters = dict(self._bare_model.named_parameters())
+        parameters = dict(self.bare_model.named_parameters())
         for name, gradient in self._random_state.get("gradients", {}).items():
             parameters[name].grad = gradient.to(parameters[name].device)
 

@@ -1,5 +1,6 @@
 """Scores: what a model said, compared with the truth."""
 
+from vdt3d.evaluation.calibration import Reliability, calibration_scores, fit_temperature, reliability
 from vdt3d.evaluation.classification import classification_scores, score_report, youden_threshold
 from vdt3d.evaluation.detection import (
     Detections,
@@ -20,16 +21,20 @@ __all__ = [
     "ClassificationScores",
     "DetectionScores",
     "Detections",
+    "Reliability",
     "box_overlap",
+    "calibration_scores",
     "classification_scores",
     "coco_scores",
     "dice",
+    "fit_temperature",
     "froc_curve",
     "froc_report",
     "hausdorff_distance",
     "iou",
     "label_counts",
     "match",
+    "reliability",
     "save_predictions",
     "score_report",
     "sensitivities",

@@ -69,7 +69,7 @@ def classification_scores(
         ValueError: the shapes disagree, a probability is not a number in 0..1, a class index is out of range, or a
             threshold is given for more than two classes.
     """
-    probabilities, truth = _checked(probabilities, truth)
+    probabilities, truth = checked(probabilities, truth)
     cases, classes = probabilities.shape
     if threshold is not None and classes > 2:
         raise ValueError(f"a threshold decides between two classes, but there are {classes}; leave it out")
@@ -144,7 +144,7 @@ def youden_threshold(scores: np.ndarray, truth: np.ndarray) -> float:
     return float(distinct[best : best + 2].mean())
 
 
-def _checked(probabilities: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def checked(probabilities: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The two as float64 and int arrays, or a ValueError that says what is wrong with them."""
     probabilities, truth = np.asarray(probabilities, dtype=float), np.asarray(truth)
     if (

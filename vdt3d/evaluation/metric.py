@@ -12,6 +12,8 @@ from vdt3d.evaluation.classification import score_report, youden_threshold
 from vdt3d.registry import METRICS
 from vdt3d.utils.files import write_aside
 
+UNSURE = ("uncertainty", "disagreement")  # what a sample may tell of its answer
+
 
 @METRICS.register_module()
 class ClassificationScores(BaseMetric):
@@ -23,7 +25,8 @@ class ClassificationScores(BaseMetric):
             runner puts in place of the word before the test. A number: also score there.
         resamples: bootstrap resamples behind the 95 % intervals; 0 for none.
         seed: of the bootstrap.
-        out: csv file for what was said of each case: name, truth, p0, p1, ...
+        out: csv file for what was said of each case: name, truth, p0, p1, ... and, where several networks or views
+            answered, ``uncertainty`` and ``disagreement`` (``vdt3d.inference.CaseInferer``).
 
     Raises:
         ValueError: the threshold is none of these; a case has no truth or no scores; scores that are no probabilities.
@@ -53,12 +56,13 @@ class ClassificationScores(BaseMetric):
             if "gt_label" not in sample or "pred_score" not in sample:
                 raise ValueError(f"case '{name}': wanted gt_label and pred_score, got {sorted(sample)}")
             probabilities = sample["pred_score"].float().cpu().numpy()
-            self.results.append((name, int(sample["gt_label"]), probabilities, sample.get("group")))
+            unsure = {kind: sample[kind] for kind in UNSURE if kind in sample}
+            self.results.append((name, int(sample["gt_label"]), probabilities, sample.get("group"), unsure))
 
     def compute_metrics(self, results: list) -> dict[str, float]:
         """Score all cases, in the order of their names, so that the number of processes changes nothing."""
         results = sorted(results, key=lambda result: (*result[:2], result[2].tolist()))
-        names, truth, probabilities, groups = zip(*results, strict=True)
+        names, truth, probabilities, groups, unsure = zip(*results, strict=True)
         truth, probabilities = np.array(truth), np.stack(probabilities).astype(float)
         scores = score_report(
             probabilities,
@@ -73,15 +77,23 @@ class ClassificationScores(BaseMetric):
                 raise ValueError(f"threshold='choose' wants two classes, not {probabilities.shape[1]}; leave it out")
             scores["threshold"] = youden_threshold(probabilities[:, 1], truth)
         if self.out:
-            save_predictions(self.out, names, truth, probabilities)
+            save_predictions(self.out, names, truth, probabilities, more=pd.DataFrame(unsure))
         return scores
 
 
-def save_predictions(path: str | Path, names: Sequence[str], truth: np.ndarray, probabilities: np.ndarray) -> None:
-    """Write one line per case: name, truth, p0, p1, ..."""
+def save_predictions(
+    path: str | Path,
+    names: Sequence[str],
+    truth: np.ndarray,
+    probabilities: np.ndarray,
+    *,
+    more: pd.DataFrame | None = None,
+) -> None:
+    """Write one line per case: name, truth, p0, p1, ... and the columns of ``more``."""
     table = pd.DataFrame(probabilities, columns=[f"p{c}" for c in range(probabilities.shape[1])])
     table.insert(0, "name", names)
     table.insert(1, "truth", truth)
+    table = pd.concat([table, more], axis=1)
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     write_aside(path, lambda aside: table.to_csv(aside, index=False))

@@ -2,20 +2,46 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from vdt3d.inference.ensemble import Ensemble, Network, mirrored
+from vdt3d.inference.ensemble import (
+    Ensemble,
+    Network,
+    checked_flips,
+    checked_temperature,
+    entropy,
+    members,
+    mirrored,
+)
 from vdt3d.inference.postprocess import PostProcess
 from vdt3d.inference.slabs import cropped, likeliest, resampled
 from vdt3d.inference.way_back import way_back
-from vdt3d.structures import LabelMap, SegmentationSample
+from vdt3d.structures import LabelMap, SegmentationSample, Volume
 
 # C channels, K classes (or regions), D depth, H height, W width; "outer" is the axis along which slabs follow.
 Decide = Callable[[Tensor], Tensor]
+# From the scores (K, planes, rows, columns) of a slab to what is kept of each voxel, arrays (planes, rows, columns).
+Read = Callable[[Tensor], tuple[np.ndarray, ...]]
+
+
+class Assessed(NamedTuple):
+    """A label map, and how far it is to be trusted, voxel by voxel from 0 to 1, on the same grid.
+
+    Args:
+        labels: the answer.
+        uncertainty: the entropy of the mean probability: high wherever the answer is open.
+        disagreement: the part of it that comes from views of one voxel that contradict each other, each sure of its own
+            (mutual information, Houlsby et al. 2011); None where there is one view only.
+    """
+
+    labels: LabelMap
+    uncertainty: Volume
+    disagreement: Volume | None
 
 
 class Inferer(ABC):
@@ -26,17 +52,17 @@ class Inferer(ABC):
 
     Args:
         flips: letters of "DHW": the mean probability over every combination of mirrorings along these axes is taken.
+        temperature: what the scores are divided by before they become probabilities (``vdt3d calibrate`` finds it). No
+            class wins by it, but regions with thresholds of their own change, and the uncertainty does.
         post_process: steps of ``PostProcess`` for the labels on the scan's own grid.
 
     Raises:
-        ValueError: flips that are no letters of "DHW".
+        ValueError: flips that are no letters of "DHW", a temperature that is not positive.
         UnknownTypeError: an unknown step.
     """
 
-    def __init__(self, *, flips: Iterable[str] = (), post_process: Sequence[dict] = ()):
-        self.flips = "".join(flips)
-        if len(set(self.flips)) < len(self.flips) or not set(self.flips) <= set("DHW"):
-            raise ValueError(f"flips are different letters of 'DHW'; got {self.flips!r}")
+    def __init__(self, *, flips: Iterable[str] = (), temperature: float = 1.0, post_process: Sequence[dict] = ()):
+        self.flips, self.temperature = checked_flips(flips), checked_temperature(temperature)
         self.post_process = PostProcess(post_process)
 
     @abstractmethod
@@ -52,6 +78,10 @@ class Inferer(ABC):
         """Scores of successive slabs of an image of padded shape, the axis ``outer`` moved to the front:
         (K, planes, rows, columns). A slab is valid until the next one is asked for.
         """
+
+    def fitted(self, sample: SegmentationSample, channels: int) -> "Inferer":
+        """This inferer, as one scan, of so many channels, wants it."""
+        return self
 
     def segment(
         self, network: Network, image_CDHW: Tensor, sample: SegmentationSample, decide: Decide | None = None
@@ -69,17 +99,68 @@ class Inferer(ABC):
         Raises:
             ValueError: the image is not of the shape of ``sample.grid``; the network answers NaN or another shape.
         """
-        shape, affine = sample.grid
-        if tuple(image_CDHW.shape[1:]) != tuple(shape):
-            raise ValueError(
-                f"case '{sample.sample_name}': its grid has {tuple(shape)} voxels but the image {image_CDHW.shape[1:]}"
-            )
-        way = way_back(sample.history, shape, affine)
-        labels_DHW = self._labels(network, image_CDHW, way.corner, way.size, way.shape, decide)
-        label_map = LabelMap(labels_DHW[None], way.affine)
-        for transform, drawn in way.rest:
-            label_map = transform.undo(label_map, **drawn)
-        return self.post_process(label_map)
+        network = self._joined(network, regions=decide is not None)
+        (labels,) = self._on_scan(network, image_CDHW, sample, lambda scores: (self._decided(scores, decide),))
+        return self.post_process(labels)
+
+    def assess(
+        self, network: Network, image_CDHW: Tensor, sample: SegmentationSample, decide: Decide | None = None
+    ) -> Assessed:
+        """The labels of ``segment``, and how sure they are; what is outside a crop that the pipeline made is 0, sure.
+
+        The views are those of every network of an ``Ensemble``, times the mirrorings.
+
+        Raises:
+            ValueError: as ``segment``.
+        """
+        regions, views = decide is not None, self._views(network)
+
+        def read(scores: Tensor) -> tuple[np.ndarray, ...]:
+            mean, of_views = scores[:-1], scores[-1]
+            labels = self._decided(mean, decide)
+            unsure = entropy(mean[None] / self.temperature, regions=regions)[0, 0]
+            if len(views) == 1:
+                return labels, unsure.cpu().numpy()
+            disagree = (entropy(mean[None], regions=regions)[0, 0] - of_views).clamp_(min=0)
+            return labels, unsure.cpu().numpy(), disagree.cpu().numpy()
+
+        everyone = Ensemble(views, regions=regions, entropy=True)
+        labels, unsure, *disagree = self._on_scan(everyone, image_CDHW, sample, read)
+        return Assessed(self.post_process(labels), unsure, disagree[0] if disagree else None)
+
+    def draw_scores(
+        self,
+        network: Network,
+        image_CDHW: Tensor,
+        sample: SegmentationSample,
+        *,
+        share: float,
+        seed: int,
+        regions: bool = False,
+    ) -> tuple[LabelMap, Tensor]:
+        """The scores (n, K) of some voxels of a scan, at temperature 1, and where they are: the map on the scan's own
+        grid has 1 at the first of them, n at the last, 0 everywhere else.
+
+        Args:
+            share: of the voxels, in 0..1.
+            seed: of the draw.
+            regions: as ``Ensemble``'s.
+
+        Raises:
+            ValueError: as ``segment``.
+        """
+        rng, drawn = np.random.default_rng(seed), []
+
+        def read(scores: Tensor) -> tuple[np.ndarray, ...]:
+            chosen = rng.random(scores.shape[1:]) < share
+            first = 1 + sum(map(len, drawn))
+            numbers = np.zeros(chosen.shape, np.int32)
+            numbers[chosen] = np.arange(first, first + np.count_nonzero(chosen))
+            drawn.append(scores[:, torch.from_numpy(chosen).to(scores.device)].T.cpu())
+            return (numbers,)
+
+        (places,) = self._on_scan(self._joined(network, regions=regions), image_CDHW, sample, read)
+        return places, torch.cat(drawn)
 
     def __call__(
         self,
@@ -94,48 +175,80 @@ class Inferer(ABC):
         ``decide`` and errors are those of ``segment``.
         """
         shape = tuple(image_CDHW.shape[1:])
-        return self._labels(network, image_CDHW, (0, 0, 0), shape, tuple(shape_out or shape), decide)
+        network = self._joined(network, regions=decide is not None)
+        box = ((0, 0, 0), shape, tuple(shape_out or shape))
+        (labels_DHW,) = self._read(network, image_CDHW, *box, lambda scores: (self._decided(scores, decide),))
+        return labels_DHW
 
     @torch.no_grad()
     def logits(self, network: Network, image_CDHW: Tensor, *, regions: bool = False) -> Tensor:
         """The scores (K, D, H, W) of the whole image at once, of classes or of ``regions``: for small images."""
-        outer, slabs = self._slabs(network, image_CDHW, (0, 0, 0), tuple(image_CDHW.shape[1:]), regions)
+        network = self._joined(network, regions=regions)
+        outer, slabs = self._slabs(network, image_CDHW, (0, 0, 0), tuple(image_CDHW.shape[1:]))
         return torch.cat([scores.clone() for scores in slabs], dim=1).movedim(1, 1 + outer)
 
+    def _views(self, network: Network) -> list[Network]:
+        """Each network of an ensemble, as it sees each mirroring."""
+        return [view for member in members(network) for view in mirrored(member, self.flips)]
+
+    def _joined(self, network: Network, *, regions: bool) -> Network:
+        views = self._views(network)
+        return views[0] if len(views) == 1 else Ensemble(views, regions=regions)
+
+    def _decided(self, scores: Tensor, decide: Decide | None) -> np.ndarray:
+        if decide is None:
+            labels, kind = likeliest(scores), np.uint8 if len(scores) <= 256 else np.uint16
+        else:
+            labels, kind = decide(scores if self.temperature == 1 else scores / self.temperature), np.uint16
+        return labels.cpu().numpy().astype(kind, copy=False)
+
+    def _on_scan(
+        self, network: Network, image_CDHW: Tensor, sample: SegmentationSample, read: Read
+    ) -> list[LabelMap | Volume]:
+        """What is read of the scores, on the scan's own grid: integers as label maps, other numbers as volumes."""
+        shape, affine = sample.grid
+        if tuple(image_CDHW.shape[1:]) != tuple(shape):
+            raise ValueError(
+                f"case '{sample.sample_name}': its grid has {tuple(shape)} voxels but the image {image_CDHW.shape[1:]}"
+            )
+        way = way_back(sample.history, shape, affine)
+        arrays = self.fitted(sample, len(image_CDHW))._read(network, image_CDHW, way.corner, way.size, way.shape, read)
+        found = [(Volume if array.dtype.kind == "f" else LabelMap)(array[None], way.affine) for array in arrays]
+        for transform, drawn in way.rest:
+            found = [transform.undo(volume, **drawn) for volume in found]
+        return found
+
     @torch.no_grad()
-    def _labels(
+    def _read(
         self,
         network: Network,
         image_CDHW: Tensor,
         corner: tuple[int, ...],
         size: tuple[int, ...],
         shape_out: tuple[int, ...],
-        decide: Decide | None,
-    ) -> np.ndarray:
-        """Labels of the box of ``size`` at ``corner``, sampled with ``shape_out`` voxels."""
-        outer, slabs = self._slabs(network, image_CDHW, corner, size, regions=decide is not None)
+        read: Read,
+    ) -> list[np.ndarray]:
+        """What is read of the box of ``size`` at ``corner``, sampled with ``shape_out`` voxels."""
+        outer, slabs = self._slabs(network, image_CDHW, corner, size)
         if shape_out != size:
             slabs = resampled(slabs, _first(size, outer), _first(shape_out, outer))
-        labels, done = None, 0
+        found, done = [], 0
         for scores in slabs:
             if scores.sum().isnan():
                 raise ValueError("the network answers NaN; are its weights whole, and is float16 enough for it?")
-            if labels is None:
-                small = decide is None and len(scores) <= 256
-                labels = np.empty(shape_out, np.uint8 if small else np.uint16)
-                planes = np.moveaxis(labels, outer, 0)
-            planes[done : done + scores.shape[1]] = (decide or likeliest)(scores).cpu().numpy()
+            parts = read(scores)
+            found = found or [np.empty(shape_out, part.dtype) for part in parts]
+            for whole, part in zip(found, parts, strict=True):
+                np.moveaxis(whole, outer, 0)[done : done + len(part)] = part
             done += scores.shape[1]
-        return labels
+        return found
 
     def _slabs(
-        self, network: Network, image_CDHW: Tensor, corner: tuple[int, ...], size: tuple[int, ...], regions: bool
+        self, network: Network, image_CDHW: Tensor, corner: tuple[int, ...], size: tuple[int, ...]
     ) -> tuple[int, Iterator[Tensor]]:
         """The outer axis, and the slabs of the box of ``size`` at ``corner``."""
         if image_CDHW.ndim != 4:
             raise ValueError(f"an inferer wants one image (C, D, H, W), got shape {tuple(image_CDHW.shape)}")
-        if self.flips:
-            network = Ensemble(mirrored(network, self.flips), regions=regions)
         shape = tuple(image_CDHW.shape[1:])
         more = [want - have for want, have in zip(self.padded_shape(shape), shape, strict=True)]
         if any(more):

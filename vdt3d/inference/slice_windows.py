@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from vdt3d.inference.ensemble import Network
-from vdt3d.inference.inferer import Decide, Inferer
+from vdt3d.inference.inferer import Inferer
 from vdt3d.registry import TASK_UTILS
-from vdt3d.structures import OUTSIDE, LabelMap, SegmentationSample, SliceWindow, Volume
+from vdt3d.structures import OUTSIDE, SegmentationSample, SliceWindow, Volume
 from vdt3d.transforms import IntensityTransform
 
 
@@ -29,7 +29,7 @@ class SliceWindowInferer(Inferer):
         batch: windows that go through the network together.
         divisor: the sides of a slice are padded to a multiple of it.
         device: where the network computes; by default where the image is.
-        **kwargs: ``flips`` and ``post_process`` of ``Inferer``.
+        **kwargs: ``flips``, ``temperature`` and ``post_process`` of ``Inferer``.
 
     Raises:
         ValueError: an axis, batch or divisor that cannot be; flips along the axis of the slices where windows run
@@ -64,16 +64,14 @@ class SliceWindowInferer(Inferer):
     def outer_axis(self, shape: tuple[int, ...]) -> int:
         return self.outer
 
-    def segment(
-        self, network: Network, image_CDHW: Tensor, sample: SegmentationSample, decide: Decide | None = None
-    ) -> LabelMap:
-        """As ``Inferer.segment``; strides in mm are those of this scan."""
+    def fitted(self, sample: SegmentationSample, channels: int) -> "SliceWindowInferer":
+        """With strides in mm as those of this scan."""
         own = copy(self)
         _, affine = sample.grid
         own.step = self.window.step(float(np.linalg.norm(affine[:3, self.outer])))
         if self.window.edge == "zero":
-            own.blank = _blank(sample, len(image_CDHW))
-        return super(SliceWindowInferer, own).segment(network, image_CDHW, sample, decide)
+            own.blank = _blank(sample, channels)
+        return own
 
     def slabs(self, network: Network, image_CDHW: Tensor, outer: int) -> Iterator[Tensor]:
         if self.step is None:

@@ -33,7 +33,7 @@ class SlidingWindow(Inferer):
         device: where the network computes; by default where the image is.
         accumulate: where scores are summed. "auto": where the image is, unless that is a GPU whose free memory they
             would fill by more than half: then in the host's memory.
-        **kwargs: ``flips`` and ``post_process`` of ``Inferer``.
+        **kwargs: ``flips``, ``temperature`` and ``post_process`` of ``Inferer``.
 
     Raises:
         ValueError: a window, overlap, stride, batch or kind of weights that cannot be. (On use) the network answers

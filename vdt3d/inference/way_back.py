@@ -1,11 +1,12 @@
-"""The way from the grid of a network's input back to the scan's own: as far as it can be gone with scores."""
+"""The way from the grid of a network's input back to the scan's own: as far as it can be gone with scores, or maps."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+from scipy import ndimage
 
-from vdt3d.structures import LabelMap
+from vdt3d.structures import LabelMap, Volume
 from vdt3d.transforms import Cut, Resampling, SpatialTransform
 
 
@@ -44,6 +45,22 @@ def way_back(history: Sequence[tuple[Any, dict]], shape: tuple[int, ...], affine
         corner -= drawn["corner"]
         frame = transform.undo(frame, **drawn)
     return WayBack((0, 0, 0), tuple(shape), tuple(shape), affine, tuple(rest))
+
+
+def carried(values: Volume, grid: Volume) -> Volume:
+    """Values, float32, on the voxels of another grid, wherever in space it lies: trilinear, and 0 beyond their extent.
+
+    For maps that nothing is to be decided on; the affines alone tell the way.
+    """
+    to_values = np.linalg.inv(values.affine) @ grid.affine
+    array = np.empty((values.channels, *grid.shape), np.float32)
+    inside = np.empty(grid.shape, bool)
+    where = dict(matrix=to_values, output_shape=grid.shape)
+    # Voxels are cells: up to half a voxel beyond the middles of the outer ones their values go on.
+    ndimage.affine_transform(np.ones(values.shape, bool), **where, output=inside, order=0, mode="grid-constant")
+    for old, new in zip(np.asarray(values.array, np.float32), array, strict=True):
+        ndimage.affine_transform(old, **where, output=new, order=1, mode="nearest")
+    return Volume(array * inside, grid.affine)
 
 
 def _pads(corner: Sequence[int], size: Sequence[int], before: Sequence[int]) -> bool:

@@ -16,7 +16,7 @@ class WholeVolume(Inferer):
     Args:
         divisor: the sides (D, H, W) are padded to a multiple of it; one number for all three or three.
         device: where the network computes; by default where the image is.
-        **kwargs: ``flips`` and ``post_process`` of ``Inferer``.
+        **kwargs: ``flips``, ``temperature`` and ``post_process`` of ``Inferer``.
 
     Raises:
         ValueError: a divisor that is not positive. (On use) the network answers logits of another shape than its input.

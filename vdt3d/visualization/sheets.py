@@ -95,7 +95,7 @@ def slice_rows(
         heat: (D, H, W) in 0..1.
         palette: as ``volume_sheet``'s.
         planes: of "axial", "coronal", "sagittal".
-        slices: at most so many in a row.
+        slices: at most so many in a row, of the stretch that is not dark; with heat, that is not cold.
         window: values shown black and white. Default: the 0.5th and 99.5th percentile.
         colours: put the three slices, read as red, green and blue, before them.
         text, warning: what is written beside each row.
@@ -109,7 +109,7 @@ def slice_rows(
     for channel in to_grey(array, window):
         for plane in planes:
             axis = PLANES[plane]
-            indices = _chosen_slices(channel, axis, slices)
+            indices = _chosen_slices(channel if heat is None else heat, axis, slices)
             pictures = [
                 paint(
                     _cut(channel, plane, i),

@@ -57,7 +57,7 @@ def window_page(
         places = [count // 2] if answered is None else list(answered)
         for channel in array:
             grey = to_grey(channel)
-            plain = [_painted(grey[place], regions, palette, outlined=_at(layer, place)) for place in places]
+            plain = [painted(grey[place], regions, palette, outlined=_at(layer, place)) for place in places]
             colours = np.stack([grey[0], grey[count // 2], grey[-1]], axis=-1)
             captions = ["as colours", *(f"{place + 1} of {count}" for place in places)]
             rows.append(Row([colours, *plain], captions=captions, text=text))
@@ -99,7 +99,7 @@ def montage(
     regions = regions or _labels_in([truth, guess])
     chosen = range(0, volume.shape[0], every or -(-volume.shape[0] // MOST))
     grey = dict(zip(chosen, to_grey(np.asarray(volume.array)[0][chosen], window), strict=True))
-    pictures = [_painted(grey[i], regions, palette, filled=_at(truth, i), outlined=_at(guess, i)) for i in chosen]
+    pictures = [painted(grey[i], regions, palette, filled=_at(truth, i), outlined=_at(guess, i)) for i in chosen]
     aspect = volume.spacing[1] / volume.spacing[2]
     rows = [
         Row(pictures[first : first + columns], aspect, [str(i + 1) for i in chosen[first : first + columns]])
@@ -110,7 +110,7 @@ def montage(
     return draw(rows, title=": ".join(filter(None, (title, ", ".join(told)))), legend=legend)
 
 
-def _painted(
+def painted(
     grey: np.ndarray,
     regions: Regions,
     palette: Sequence[Colour],

@@ -4,12 +4,14 @@ from vdt3d.datasets.synthetic.fractals import FractalPictures, write_fractals
 from vdt3d.datasets.synthetic.gi_slices import write_gi_like
 from vdt3d.datasets.synthetic.lesions import LesionPhantoms, PhantomLesions, write_deeplesion_like
 from vdt3d.datasets.synthetic.phantom_sets import PhantomNodules, write_nodule_volumes, write_nodules, write_organs
+from vdt3d.datasets.synthetic.solids import draw_solids
 
 __all__ = [
     "FractalPictures",
     "LesionPhantoms",
     "PhantomLesions",
     "PhantomNodules",
+    "draw_solids",
     "write_deeplesion_like",
     "write_fractals",
     "write_gi_like",

@@ -22,6 +22,10 @@ class FrozenStages(BaseModule):
     frozen_stages: int
     norm_eval: bool
 
+    def layer_order(self) -> list[tuple[str, ...]]:
+        """Names of the stem's children, then of each stage."""
+        return [tuple(self.stem_names), *((name,) for name in self.stage_names)]
+
     def freeze(self) -> None:
         """Let the frozen parts have no gradients."""
         for name in self._frozen():

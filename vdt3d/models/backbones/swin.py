@@ -70,6 +70,11 @@ class SwinStages(WindowEncoder):
             for stage in self.out_indices
         )
 
+    def layer_order(self) -> list[tuple[str, ...]]:
+        """Names of the stem, then of each stage and merging."""
+        stem = [("patch_embed",)] if hasattr(self, "patch_embed") else []
+        return [*stem, *((f"features.{n}",) for n in range(len(self.features)))]
+
     def outputs(self, x: Tensor, layers: Iterable[nn.Module]) -> list[Tensor]:
         """The tokens behind each stage of ``out_indices``; in ``layers`` stages and mergings take turns."""
         outputs = []

@@ -100,6 +100,10 @@ class WindowTransformer(WindowEncoder):
                 maps.append(self._map(self.finished(tokens)))
         return tuple(maps)
 
+    def layer_order(self) -> list[tuple[str, ...]]:
+        """Names of what makes the tokens, then of each block."""
+        return [("cls_token", "pos_embed", "patch_embed"), *((f"blocks.{n}",) for n in range(len(self.blocks)))]
+
     def placed(self, tokens: Tensor) -> Tensor:
         """The tokens, with what tells their places."""
         return tokens

@@ -1,10 +1,18 @@
 """mmpretrain's image classifier over volumes."""
 
+from collections.abc import Sequence
+from copy import deepcopy
+
+import torch
 from mmengine.registry import DefaultScope
 from mmpretrain.models import ImageClassifier
-from torch import nn
+from mmpretrain.models.utils.batch_augments import RandomBatchAugment
+from mmpretrain.structures import DataSample
+from torch import Tensor, nn
+from torch.nn.functional import one_hot
 
-from vdt3d.registry import MODELS
+import vdt3d.models.classifiers.batch_mixing  # noqa: F401  (registered where mmpretrain looks for it)
+from vdt3d.registry import MODELS, TASK_UTILS
 
 
 @MODELS.register_module()
@@ -12,8 +20,7 @@ class VolumeClassifier(ImageClassifier):
     """Backbone, neck and head over volumes (N, C, D, H, W); names are looked up in vdt3d first, then in mmpretrain.
 
     It differs from ``ImageClassifier`` in how it is built: a head without ``in_channels`` is given those that the
-    backbone announces last, the data preprocessor is ``VolumeDataPreprocessor`` unless it names another type, and
-    there is no ``train_cfg``, as batch augmentations know pictures only.
+    backbone announces last, and the data preprocessor is ``VolumeDataPreprocessor`` unless it names another type.
 
     Args:
         backbone: the network, or its config.
@@ -22,6 +29,14 @@ class VolumeClassifier(ImageClassifier):
         pretrained: a checkpoint to start the whole classifier from.
         data_preprocessor: what batches and normalises the volumes.
         init_cfg: how to initialise the whole classifier.
+        train_cfg: ``augments``, one or several of ``dict(type='Mixup', alpha=0.2)`` and ``dict(type='CutMix3D',
+            alpha=1.0)``, of which one is drawn for each batch; and, if not evenly, their ``probs``: what they lack to 1
+            is the probability of none.
+        test_cfg: ``inferer``: how a case is answered, if not by the head alone: arguments of ``CaseInferer``, such as
+            ``dict(flips="W", temperature=1.5)``.
+
+    Raises:
+        ValueError: ``test_cfg`` holds anything else.
     """
 
     def __init__(
@@ -32,7 +47,12 @@ class VolumeClassifier(ImageClassifier):
         pretrained: str | None = None,
         data_preprocessor: dict | nn.Module | None = None,
         init_cfg: dict | list[dict] | None = None,
+        train_cfg: dict | None = None,
+        test_cfg: dict | None = None,
     ):
+        test_cfg = test_cfg or {}
+        if set(test_cfg) - {"inferer"}:
+            raise ValueError(f"test_cfg has {sorted(test_cfg)} and may have only 'inferer', arguments of CaseInferer")
         # Within this scope mmpretrain's parts, too, look up what they build (a head its loss) in our registry first.
         with DefaultScope.overwrite_default_scope("vdt3d"):
             if not isinstance(backbone, nn.Module):
@@ -42,3 +62,30 @@ class VolumeClassifier(ImageClassifier):
             if not isinstance(data_preprocessor, nn.Module):
                 data_preprocessor = MODELS.build({"type": "VolumeDataPreprocessor", **(data_preprocessor or {})})
             super().__init__(backbone, neck, head, pretrained, data_preprocessor=data_preprocessor, init_cfg=init_cfg)
+        with DefaultScope.overwrite_default_scope("mmpretrain"):
+            self.mixing = RandomBatchAugment(**deepcopy(train_cfg)) if train_cfg else None  # it changes its arguments
+        self.inferer = None
+        if "inferer" in test_cfg:
+            self.inferer = TASK_UTILS.build({"type": "CaseInferer", **test_cfg["inferer"]})
+
+    def loss(self, inputs: Tensor, data_samples: Sequence[DataSample]) -> dict[str, Tensor]:
+        """The terms of the loss; with ``train_cfg``, of a mixed batch."""
+        if self.mixing is not None:
+            scores = one_hot(torch.cat([sample.gt_label for sample in data_samples]), self.head.num_classes)
+            inputs, scores = self.mixing(inputs, scores)
+            data_samples = [DataSample().set_gt_score(score) for score in scores]
+        return super().loss(inputs, data_samples)
+
+    def predict(
+        self, inputs: Tensor, data_samples: Sequence[DataSample] | None = None, **kwargs
+    ) -> Sequence[DataSample]:
+        """The samples, each with what the head, or the inferer where there is one, says of it.
+
+        Raises:
+            ValueError: there is an inferer, but there are no samples for its answers.
+        """
+        if self.inferer is None:
+            return super().predict(inputs, data_samples, **kwargs)
+        if data_samples is None:
+            raise ValueError("the inferer writes its answers into data_samples; mode='tensor' gives scores without")
+        return self.inferer.classify(self, inputs, data_samples)

@@ -1,0 +1,11 @@
+"""List and compare runs: ``python tools/analysis/runs.py work_dirs``."""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # this checkout, installed or not
+
+from vdt3d.cli import main
+
+if __name__ == "__main__":
+    main(["runs", *sys.argv[1:]])

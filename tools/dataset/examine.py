@@ -1,0 +1,11 @@
+"""Look a data set over: ``python tools/dataset/examine.py CONFIG_OR_FOLDER``."""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # this checkout, installed or not
+
+from vdt3d.cli import main
+
+if __name__ == "__main__":
+    main(["inspect", *sys.argv[1:]])

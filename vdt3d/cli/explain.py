@@ -1,0 +1,173 @@
+"""Show what in a scan an answer of a trained model rests on: OUT/NAME.METHOD.nii.gz, a map on the scan's own grid,
+OUT/NAME.METHOD.png, the scan with what speaks for the answer painted on, and OUT/NAME.METHOD.json. Or, with
+--method tcav, tell whether concepts, given as folders of scans that show them, move a classifier's answer:
+OUT/tcav.json.
+"""
+
+import sys
+from argparse import ArgumentParser, Namespace
+from collections.abc import Iterable
+from pathlib import Path
+
+from vdt3d.cli.config import add_config_arguments, load_config
+
+METHODS = ("gradcam", "saliency", "integrated-gradients", "occlusion", "attention", "tcav")
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    add_config_arguments(parser)
+    parser.add_argument("checkpoint", help="weights: a path, http(s):// address or torchvision:// name")
+    parser.add_argument("inputs", nargs="+", type=Path, help="scans, folders of scans, of a DICOM series, of slices")
+    parser.add_argument("-o", "--out", type=Path, default=Path("explanations"), help="folder of what is written")
+    parser.add_argument("--method", choices=METHODS, default="gradcam", help="how it is found out (default: gradcam)")
+    parser.add_argument(
+        "--target",
+        type=int,
+        metavar="N",
+        help="class, label, region that overlaps others, or rank of a finding",
+    )
+    parser.add_argument(
+        "--region",
+        nargs="+",
+        type=int,
+        metavar="VOXEL",
+        help="of voxels' labels, where: d h w, or a box, d h w d h w (default: the largest part labelled so)",
+    )
+    parser.add_argument("--layer", help="that gradcam and tcav look at (default: the backbone's last with maps)")
+    parser.add_argument("--window", nargs=3, type=int, metavar=("D", "H", "W"), help="voxels painted over by occlusion")
+    parser.add_argument("--stride", nargs=3, type=int, metavar=("D", "H", "W"), help="of that window (default: itself)")
+    parser.add_argument("--check", action="store_true", help="also test the map: random weights, removal of voxels")
+    parser.add_argument(
+        "--concept", action="append", default=[], metavar="NAME=FOLDER", help="of tcav: scans that show a concept"
+    )
+    parser.add_argument("--random", type=Path, metavar="FOLDER", help="of tcav: scans chosen by chance")
+    parser.add_argument("--series", metavar="UID", help="which series of a DICOM folder that holds several")
+    parser.add_argument("--device", help="where to compute, such as cpu or cuda:1 (default: the best there is)")
+
+
+def run(args: Namespace) -> None:
+    """Explain one scan after the other, or test concepts on all.
+
+    Raises:
+        SystemExit: 1 if a scan could not be explained; the others are.
+    """
+    _check(args)
+    config = load_config(args)
+    from rich.console import Console
+
+    from vdt3d.engine.explanations import Explainer
+
+    console = Console(highlight=False, soft_wrap=True)
+    explainer = Explainer(config, args.checkpoint, device=args.device)
+    (test_concepts if args.method == "tcav" else explain)(args, explainer, console)
+
+
+def explain(args: Namespace, explainer, console) -> None:
+    """Write map, picture and report of every scan.
+
+    Raises:
+        SystemExit: 1 if one could not be explained.
+    """
+    import torch
+    from rich.progress import track
+
+    from vdt3d.cli.predict import find_scans
+
+    options = {name: value for name in ("window", "stride") if (value := getattr(args, name)) is not None}
+    failed = []
+    scans = find_scans(args.inputs, f".{args.method}.nii.gz")
+    for name, path in track(scans.items(), "explaining", console=console, disable=not console.is_terminal):
+        try:
+            volume = explainer.read(path, series=args.series if path.is_dir() else None)
+            found = explainer.explain(
+                volume,
+                args.method,
+                **{key: getattr(args, key) for key in ("target", "region", "layer")},
+                name=name,
+                **options,
+            )
+            write(args.out, name, volume, found, explainer.check(found) if args.check else {})
+            console.print(f"{name}: {found.question.about}, {found.score:.3f}")
+        except (ValueError, OSError, MemoryError, torch.OutOfMemoryError) as error:
+            message = str(error) or type(error).__name__
+            failed.append(message if name in message else f"{path}: {message}")
+    if failed:
+        sys.stderr.write(f"{len(failed)} of {len(scans)} scans could not be explained:\n")
+        sys.stderr.writelines(f"  {message}\n" for message in failed)
+        raise SystemExit(1)
+
+
+def write(out: Path, name: str, volume, found, checks: dict[str, float]) -> None:
+    """What is said of one scan."""
+    import numpy as np
+
+    from vdt3d.inference.findings import NOTE
+    from vdt3d.io import write_nifti
+    from vdt3d.utils.files import write_json
+    from vdt3d.visualization import save, volume_sheet
+
+    stem = f"{name}.{found.method}"
+    write_nifti(found.heat, out / f"{stem}.nii.gz")
+    hot = np.clip(found.heat.array, 0, None)
+    top = np.percentile(hot[hot > 0], 99.5) if (hot > 0).any() else 1.0
+    sheet = volume_sheet(
+        volume.replace(array=np.asarray(volume.array[:1])),
+        heat=found.heat.replace(array=(hot / top).clip(max=1)),
+        title=f"{name}: {found.question.about}, by {found.method}",
+        planes=("axial", "coronal", "sagittal"),
+    )
+    save(sheet, out / f"{stem}.png")
+    report = {
+        "scan": name,
+        "note": NOTE,
+        "method": found.method,
+        "layer": found.layer,
+        "options": found.options,
+        "target": found.question.target,
+        "about": found.question.about,
+        "score": found.score,
+        "hottest_voxel_dhw": [int(place) for place in np.unravel_index(found.heat.array[0].argmax(), volume.shape)],
+        "resolution_dhw": list(found.own.shape),
+        "checks": checks,
+    }
+    write_json(out / f"{stem}.json", report)
+
+
+def test_concepts(args: Namespace, explainer, console) -> None:
+    """Write what was found about the concepts, and show it."""
+    from rich.table import Table
+
+    from vdt3d.utils.files import write_json
+
+    folders = dict(text.split("=", 1) for text in args.concept)
+    concepts = {name: _read(explainer, [Path(folder)]) for name, folder in folders.items()}
+    against, volumes = _read(explainer, [args.random]), _read(explainer, args.inputs)
+    found = explainer.test_concepts(volumes, concepts, against, target=args.target, layer=args.layer)
+    reports = {name: {"examples": len(concepts[name]), **each._asdict()} for name, each in found.items()}
+    report = {"target": args.target, "layer": args.layer, "scans": len(volumes), "counterexamples": len(against)}
+    write_json(args.out / "tcav.json", {**report, "concepts": reports})
+    table = Table("concept", "TCAV score", "sensitivity", "random concepts", "told apart", "p")
+    for name, each in found.items():
+        random = f"{each.random_mean:+.3f} +- {each.random_std:.3f}"
+        numbers = (f"{each.score:.2f}", f"{each.sensitivity:+.3f}", random, f"{each.accuracy:.2f}", f"{each.p:.4f}")
+        table.add_row(name, *numbers)
+    console.print(table)
+
+
+def _read(explainer, inputs: Iterable[Path]) -> list:
+    from vdt3d.cli.predict import find_scans
+
+    return [explainer.read(path) for path in find_scans(inputs).values()]
+
+
+def _check(args: Namespace) -> None:
+    """Refuse what does not go together before anything is loaded."""
+    tcav = args.method == "tcav"
+    if tcav and not (args.concept and args.random and all("=" in text.strip("=") for text in args.concept)):
+        raise ValueError("tcav wants concepts, --concept NAME=FOLDER, and scans chosen by chance, --random FOLDER")
+    if not tcav and (args.concept or args.random):
+        raise ValueError("--concept and --random are for --method tcav")
+    if (args.window or args.stride) and args.method != "occlusion":
+        raise ValueError("--window and --stride are for --method occlusion")
+    if tcav and (args.check or args.region):
+        raise ValueError("--check and --region are for maps, not for tcav")
