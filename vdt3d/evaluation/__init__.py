@@ -3,7 +3,6 @@
 from vdt3d.evaluation.classification import classification_scores, score_report, youden_threshold
 from vdt3d.evaluation.detection import (
     Detections,
-    box_overlap,
     coco_scores,
     froc_curve,
     froc_report,
@@ -20,7 +19,6 @@ __all__ = [
     "ClassificationScores",
     "DetectionScores",
     "Detections",
-    "box_overlap",
     "classification_scores",
     "coco_scores",
     "dice",
