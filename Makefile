@@ -20,7 +20,7 @@ demo: $(READY)
 	@$(BIN)/vdt3d demo
 
 test: lint
-	@$(BIN)/python -m pytest -rs --durations=10
+	@$(BIN)/python -m pytest -rs --durations=10 -n logical --dist worksteal
 
 lint: $(READY)
 	@$(BIN)/ruff check .

@@ -5,6 +5,9 @@ from pathlib import Path
 
 import pytest
 
+if "PYTEST_XDIST_WORKER" in os.environ:  # as many processes as processors: a thread each, in what they start too
+    os.environ["OMP_NUM_THREADS"] = "1"
+
 ROOT = Path(__file__).parents[1]
 REAL_DATA = Path(os.environ.get("VDT3D_REAL_DATA", ROOT / "../shared/data")).resolve()
 

@@ -1,9 +1,9 @@
-"""Boxes: where they go when their grid is moved, cut, resized, mirrored or turned; worked out by hand."""
+"""Boxes: where they go when their grid is moved, cut, resized, mirrored or turned; how they overlap. All by hand."""
 
 import numpy as np
 import pytest
 
-from vdt3d.structures import Boxes, Sample, Volume, affine_from_spacing
+from vdt3d.structures import Boxes, Sample, Volume, affine_from_spacing, box_overlap
 from vdt3d.transforms import CenterCrop3D, PackDetection, Pad3D, RandomFlip3D, RandomRotate90, Resize3D
 
 SHAPE = (4, 8, 10)
@@ -88,3 +88,33 @@ def test_what_is_no_box_is_refused(corners, told, said):
 def test_no_boxes_are_boxes_too():
     none = Boxes(np.zeros((0, 6)))
     assert len(none.on(affine_from_spacing((2.0, 1.0, 1.0)))) == len(none.inside(SHAPE)) == 0
+
+
+@pytest.mark.parametrize(
+    ("box", "other", "iou", "iobb", "iom"),
+    [
+        ((0, 0, 10, 10), (0, 0, 10, 10), 1, 1, 1),
+        ((0, 0, 10, 10), (5, 0, 15, 10), 50 / 150, 50 / 100, 50 / 100),
+        ((2, 2, 4, 4), (0, 0, 10, 10), 4 / 100, 1, 1),  # a small box within a large true one
+        ((0, 0, 10, 10), (2, 2, 4, 4), 4 / 100, 4 / 100, 1),
+        ((0, 0, 10, 10), (10, 0, 20, 10), 0, 0, 0),  # they touch
+        ((0, 0, 10, 10), (20, 20, 30, 30), 0, 0, 0),  # apart along both axes: no product of two negative sides
+        ((3, 3, 3, 5), (0, 0, 10, 10), 0, 0, 0),  # of no size
+        ((3, 3, 3, 5), (3, 3, 3, 5), 0, 0, 0),
+        ((0, 0, 0, 2, 2, 2), (1, 0, 0, 3, 2, 2), 4 / 12, 4 / 8, 4 / 8),  # three axes: 8 + 8 - 4 voxels
+    ],
+)
+def test_overlap_by_hand(box, other, iou, iobb, iom):
+    box, other = np.array(box, float), np.array(other, float)
+    assert [box_overlap(box, other, kind) for kind in ("iou", "iobb", "iom")] == [iou, iobb, iom]
+
+
+def test_overlap_of_every_pair():
+    boxes, others = np.array([(0, 0, 2, 2), (0, 0, 1, 2)], float), np.array([(0, 0, 2, 2), (1, 0, 2, 2), (5, 5, 6, 6)])
+    assert box_overlap(boxes[:, None], others).tolist() == [[1, 0.5, 0], [0.5, 0, 0]]
+    assert box_overlap(np.empty((0, 1, 4)), others).shape == (0, 3)
+
+
+def test_an_unknown_overlap_is_refused():
+    with pytest.raises(ValueError, match="overlap='giou' is unknown"):
+        box_overlap(np.empty((0, 4)), np.empty((0, 4)), "giou")

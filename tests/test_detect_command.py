@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from PIL import Image
 from test_io_dicom import write_slice
 from torch import Tensor, nn
 from torchvision.models.detection.image_list import ImageList
@@ -265,3 +266,13 @@ def test_a_pipeline_that_boxes_nothing_is_refused(config, checkpoint):
     predictor.pipeline.pop()
     with pytest.raises(ValueError, match="does not end in PackDetection"):
         predictor(ball(*GRIDS["up"]))
+
+
+def test_browse_outlines_the_boxes_in_the_key_slice(tmp_path):
+    small = ["train_dataloader.dataset.make.lesions=(1,1)", "train_dataloader.dataset.make.distractors=(0,0)"]
+    main(["browse", "configs/debug/detect.py", "--number", "1", "--out", str(tmp_path), "--cfg-options", *small])
+    with Image.open(tmp_path / "train_01.png") as sheet:
+        pixels = np.asarray(sheet.convert("RGB")).astype(int)
+    coloured = np.abs(pixels[: len(pixels) * 3 // 4] - [230, 159, 0]).max(-1) < 10  # the palette's first, no legend
+    right, left = coloured[:, coloured.shape[1] // 2 :], coloured[:, : coloured.shape[1] // 2]
+    assert right.sum() > 100 and not left.sum() > 100

@@ -1,4 +1,4 @@
-"""Scores of detections: overlap, FROC and COCO's precision worked out by hand, FROC beside a slow textbook too."""
+"""Scores of detections: FROC and COCO's precision worked out by hand, FROC beside a slow textbook too."""
 
 import json
 import math
@@ -14,7 +14,6 @@ from mmengine.evaluator import Evaluator
 from vdt3d.engine import CheckpointHook
 from vdt3d.evaluation import (
     Detections,
-    box_overlap,
     coco_scores,
     froc_curve,
     froc_report,
@@ -46,32 +45,6 @@ GOLDEN = [
 
 
 # ---- overlap ---------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("box", "true", "iou", "iobb"),
-    [
-        ((0, 0, 10, 10), (0, 0, 10, 10), 1, 1),
-        ((0, 0, 10, 10), (5, 0, 15, 10), 50 / 150, 50 / 100),
-        ((2, 2, 4, 4), (0, 0, 10, 10), 4 / 100, 1),  # a small box within a large true one
-        ((0, 0, 10, 10), (2, 2, 4, 4), 4 / 100, 4 / 100),
-        ((0, 0, 10, 10), (10, 0, 20, 10), 0, 0),  # they touch
-        ((0, 0, 10, 10), (20, 20, 30, 30), 0, 0),  # apart along both axes: no product of two negative sides
-        ((3, 3, 3, 5), (0, 0, 10, 10), 0, 0),  # of no size
-        ((3, 3, 3, 5), (3, 3, 3, 5), 0, 0),
-        ((0, 0, 0, 2, 2, 2), (1, 0, 0, 3, 2, 2), 4 / 12, 4 / 8),  # three axes: 8 + 8 - 4 voxels
-    ],
-)
-def test_overlap_by_hand(box, true, iou, iobb):
-    box, true = np.array(box, float), np.array(true, float)
-    assert box_overlap(box, true) == iou
-    assert box_overlap(box, true, "iobb") == iobb
-
-
-def test_overlap_of_every_pair():
-    boxes, truth = np.array([(0, 0, 2, 2), (0, 0, 1, 2)], float), np.array([(0, 0, 2, 2), (1, 0, 2, 2), (5, 5, 6, 6)])
-    assert box_overlap(boxes[:, None], truth).tolist() == [[1, 0.5, 0], [0.5, 0, 0]]
-    assert box_overlap(NONE[:, None], truth).shape == (0, 3)
 
 
 # ---- the curve -------------------------------------------------------------------------------------------------------
@@ -315,8 +288,6 @@ def test_bad_arrays_are_refused(boxes, scores, truth, known, message):
 def test_bad_rules_are_refused():
     with pytest.raises(ValueError, match="overlap='IoBB' is unknown"):
         match(GOLDEN, overlap="IoBB")
-    with pytest.raises(ValueError, match="overlap='giou' is unknown"):
-        box_overlap(NONE, NONE, "giou")
     for threshold in (0, 1.5, math.nan):
         with pytest.raises(ValueError, match="above 0 and at most 1"):
             match(GOLDEN, threshold=threshold)

@@ -1,4 +1,4 @@
-"""VDT pre-training on CIFAR-10 pictures: with and without channel shuffle, and the 2D network of the same width.
+"""VDT pre-training on CIFAR-10 pictures: with and without channel shuffle, P3D, and the 2D network of the same width.
 
 VDT3D_REAL_DATA=... python benchmarks/experiments/cifar10_pretraining.py WORK_DIR [--epochs N] [ARM ...]
 Choices are made on 1,000 of the 10,000 training pictures; the last checkpoint is tested once on the 2,000.
@@ -13,6 +13,7 @@ FOLDER = "configs/imagenet_pretrain"
 ARMS = {
     "vdt": f"{FOLDER}/resnet3d-18w16_vdt_1xb64-cos-48e_cifar10.py",
     "2d": f"{FOLDER}/resnet-18w16_1xb64-cos-48e_cifar10.py",
+    "p3d": f"{FOLDER}/p3d-18baw16_vdt_1xb64-cos-48e_cifar10.py",
     "vdt-ordered": f"{FOLDER}/resnet3d-18w16_vdt-ordered_1xb64-cos-48e_cifar10.py",
 }
 

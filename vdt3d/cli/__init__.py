@@ -30,6 +30,7 @@ COMMANDS = {
     "publish": ("vdt3d.cli.publish", "make weights ready to pass on"),
     "examine": ("vdt3d.cli.examine", "show what a checkpoint holds, and whether it would fit"),
     "flops": ("vdt3d.cli.flops", "count a network's parameters and operations"),
+    "doctor": ("vdt3d.cli.doctor", "look at what a run would meet here: packages, devices, disk, data"),
     "demo": ("vdt3d.cli.demo", "pre-train, fine-tune, test and draw on made-up data, in minutes"),
 }
 

@@ -50,10 +50,15 @@ def draw_inputs(config, split: str, number: int, out: Path) -> list[Path]:
         inputs, samples = batch["inputs"][:left], batch["data_samples"][:left]
         if inputs.ndim == 4:  # a network of pictures
             inputs = inputs.unsqueeze(1)
-        labels = [sample.gt_labels.cpu() if "gt_labels" in sample else None for sample in samples]
-        named = classes[1:] if any(painted is not None for painted in labels) else ()
+        window = getattr(loader.dataset.dataset, "window", None)
+        if any("gt_boxes" in sample for sample in samples):
+            labels = [_boxes_filled(sample, tuple(inputs.shape[2:]), window.place) for sample in samples]
+            named = classes
+        else:
+            labels = [sample.gt_labels.cpu() if "gt_labels" in sample else None for sample in samples]
+            named = classes[1:] if any(painted is not None for painted in labels) else ()
         options = {"labels": labels}
-        if window := getattr(loader.dataset.dataset, "window", None):
+        if window is not None:
             draw = partial(window_page, answered=window.answered)
             regions = metainfo.get("regions") or {name: label for label, name in enumerate(named, start=1)}
             named, options["regions"] = tuple(regions), regions
@@ -65,6 +70,17 @@ def draw_inputs(config, split: str, number: int, out: Path) -> list[Path]:
         page = draw(inputs.cpu(), [_caption(sample, classes) for sample in samples], palette=palette, **options)
         save(page, sheets[-1])
     return sheets
+
+
+def _boxes_filled(sample, shape: tuple[int, int, int], place: int):
+    """The boxes of a sample as labels of a window (n, H, W), 1 for the first class, in the slice they are of."""
+    import numpy as np
+
+    layer = np.zeros(shape, np.uint8)
+    boxes = sample.gt_boxes.cpu().round().int().tolist()
+    for (left, top, right, bottom), label in zip(boxes, sample.gt_labels.tolist(), strict=True):
+        layer[place, top:bottom, left:right] = label + 1
+    return layer
 
 
 def _caption(sample, classes: Sequence[str] | None) -> str:

@@ -4,7 +4,6 @@ from vdt3d.evaluation.calibration import Reliability, calibration_scores, fit_te
 from vdt3d.evaluation.classification import classification_scores, score_report, youden_threshold
 from vdt3d.evaluation.detection import (
     Detections,
-    box_overlap,
     coco_scores,
     froc_curve,
     froc_report,
@@ -22,7 +21,6 @@ __all__ = [
     "DetectionScores",
     "Detections",
     "Reliability",
-    "box_overlap",
     "calibration_scores",
     "classification_scores",
     "coco_scores",

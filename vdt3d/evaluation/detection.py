@@ -1,4 +1,4 @@
-"""Scores of detections, as pure functions on arrays: overlap of boxes, matching, the FROC curve, COCO's precision.
+"""Scores of detections, as pure functions on arrays: matching, the FROC curve, COCO's precision.
 
 FROC, free-response receiver operating characteristic (Bunch et al. 1977), as papers on DeepLesion count it: a threshold
 lets in all detections that score at least as much. A true box is hit where one of them overlaps it enough, and one may
@@ -12,15 +12,13 @@ and the curve is two sorted lists. Equal scores enter together, whatever their o
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from math import prod
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple, get_args
 
 import numpy as np
 
 from vdt3d.evaluation.intervals import bootstrap_weights, interval
+from vdt3d.structures import Overlap, box_overlap, box_size
 
-Overlap = Literal["iou", "iobb"]
-OVERLAPS = ("iou", "iobb")
 RATES = (0.5, 1, 2, 4, 8, 16)  # false positives per image at which sensitivity is told
 CURVE = np.array([2 ** (step / 8) for step in range(-24, 33)])  # and those a curve is drawn through: 1/8 to 16
 NAMES = (*(f"sensitivity_{rate:g}" for rate in RATES), "froc", "froc_to_4")
@@ -104,27 +102,7 @@ class FrocCurve(NamedTuple):
     sensitivity: np.ndarray
 
 
-# ---- overlap and matching --------------------------------------------------------------------------------------------
-
-
-def box_overlap(boxes: np.ndarray, truth: np.ndarray, kind: Overlap = "iou") -> np.ndarray:
-    """How much boxes overlap true ones: (..., 2k) and (..., 2k) to (...); ``boxes[:, None]`` gives every pair.
-
-    ``iou`` is the intersection over the union (Jaccard 1901), ``iobb`` the intersection over the predicted box (Yan et
-    al. 2018): 1 for any box within a larger true one. 0 where that divisor is 0.
-
-    Raises:
-        ValueError: another kind.
-    """
-    check_rule(kind)
-    axes = boxes.shape[-1] // 2
-    shared = (  # axis by axis: a product along an axis of two takes several times as long
-        np.minimum(boxes[..., axes + a], truth[..., axes + a]) - np.maximum(boxes[..., a], truth[..., a])
-        for a in range(axes)
-    )
-    both = prod(np.maximum(side, 0) for side in shared)
-    whole = _size(boxes) if kind == "iobb" else _size(boxes) + _size(truth) - both
-    return np.divide(both, whole, out=np.zeros_like(both), where=whole > 0)
+# ---- matching --------------------------------------------------------------------------------------------------------
 
 
 def match(images: Sequence[Detections], *, overlap: Overlap = "iou", threshold: float = 0.5) -> Matches:
@@ -132,7 +110,7 @@ def match(images: Sequence[Detections], *, overlap: Overlap = "iou", threshold: 
 
     Args:
         images: in the order that weights and masks of other functions follow.
-        overlap: see ``box_overlap``.
+        overlap: see ``vdt3d.structures.box_overlap``.
         threshold: from which overlap on it is enough.
 
     Raises:
@@ -172,8 +150,8 @@ def match(images: Sequence[Detections], *, overlap: Overlap = "iou", threshold: 
 
 def check_rule(overlap: str, threshold: float = 1.0) -> None:
     """Raise ValueError unless this is a rule to match by."""
-    if overlap not in OVERLAPS:
-        raise ValueError(f"overlap={overlap!r} is unknown; choose one of {OVERLAPS}")
+    if overlap not in get_args(Overlap):
+        raise ValueError(f"overlap={overlap!r} is unknown; choose one of {get_args(Overlap)}")
     if not 0 < threshold <= 1:
         raise ValueError(f"the threshold of the overlap is above 0 and at most 1, not {threshold!r}")
 
@@ -321,7 +299,7 @@ def coco_scores(images: Sequence[Detections]) -> dict[str, float]:
 
 def _annotations(image: int, boxes: np.ndarray, labels: np.ndarray, **more: np.ndarray) -> list[dict[str, Any]]:
     """A dict for each box, with corner, width and height as COCO has them."""
-    columns = {"bbox": np.column_stack([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]]), "area": _size(boxes)}
+    columns = {"bbox": np.column_stack([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]]), "area": box_size(boxes)}
     columns |= {"category_id": labels, **more}
     rows = zip(*(column.tolist() for column in columns.values()), strict=True)
     return [dict(zip(columns, row, strict=True), image_id=image) for row in rows]
@@ -338,11 +316,6 @@ def _mean(precision: np.ndarray) -> float:
 
 def _or_zeros(values: np.ndarray | None, boxes: np.ndarray, kind: type) -> np.ndarray:
     return np.zeros(len(boxes), kind) if values is None else np.asarray(values, kind)
-
-
-def _size(boxes: np.ndarray) -> np.ndarray:
-    axes = boxes.shape[-1] // 2
-    return prod(boxes[..., axes + a] - boxes[..., a] for a in range(axes))
 
 
 def _share(part: np.ndarray, whole: np.ndarray) -> np.ndarray:

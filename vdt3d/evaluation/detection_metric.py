@@ -13,14 +13,13 @@ from vdt3d.evaluation.detection import (
     LEFT_OUT,
     Detections,
     Matches,
-    Overlap,
     check_rule,
     coco_scores,
     froc_report,
     match,
 )
 from vdt3d.registry import METRICS
-from vdt3d.structures import Boxes
+from vdt3d.structures import Boxes, Overlap
 from vdt3d.utils.files import write_aside, write_json
 
 COLUMNS = {2: ("x1", "y1", "x2", "y2"), 3: ("d1", "h1", "w1", "d2", "h2", "w2")}
@@ -49,7 +48,7 @@ class DetectionScores(BaseMetric):
     ``NAME_low`` and ``NAME_high`` of all but COCO's.
 
     Args:
-        overlap: 'iou', or 'iobb': intersection over the predicted box.
+        overlap: 'iou', 'iobb' or 'iom', see ``vdt3d.structures.box_overlap``.
         threshold: from which overlap on a box is hit.
         dims: 2: height and width, of boxes in one slice, the answered one of a window. 3: depth too.
         leave_out_noisy: true boxes whose fact "noisy" is true count neither as hit nor as missed, nor what overlaps

@@ -77,10 +77,10 @@ def concept_tests(
                 "5 or more, and twice as many counterexamples"
             )
     pool = activations(score, layer, counterexamples)
-    mean, scale = pool.mean(0), pool.std(0)
-    scale[scale == 0] = 1
+    # One scale for all channels: one that is silent in counterexamples may be just what tells the concept.
+    mean, scale = pool.mean(0), pool.std() or 1.0
     pool = (pool - mean) / scale
-    gradients = _unit(slopes(score, layer, images) * scale)
+    gradients = _unit(slopes(score, layer, images))
     found, random = {}, {}
     for name, examples in concepts.items():
         size = len(examples)
@@ -137,7 +137,7 @@ def _of_random(
 def _of_concept(
     known: np.ndarray, pool: np.ndarray, gradients: np.ndarray, repeats: int, rng: np.random.Generator
 ) -> dict[str, float]:
-    """Means over the repeats; all in units of the pool."""
+    """Means over the repeats."""
     told = []
     for _ in range(repeats):
         against = pool[rng.choice(len(pool), len(known), replace=False)]

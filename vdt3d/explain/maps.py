@@ -1,7 +1,6 @@
 """Maps of evidence: which voxels a score rests on; images (C, D, H, W), maps (D, H, W), more is more in favour."""
 
 from collections.abc import Callable, Sequence
-from itertools import product
 
 import torch
 from torch import Tensor, nn
@@ -52,43 +51,32 @@ def occlusion(
 ) -> Tensor:
     """What the score loses when a window is painted over with the ``baseline`` (Zeiler and Fergus 2014).
 
-    Of a voxel it is the mean over the windows that cover it. captum's comes to the same; this one paints and adds up
-    within windows alone, and many at once are asked about (``benchmarks/occlusion.py``).
+    Of a voxel it is the mean over the windows that cover it.
 
     Args:
         window: voxels (D, H, W). Default: an eighth of each side.
-        stride: from window to window. Default: the window, so that each voxel is painted over once.
+        stride: from window to window; the last ones are cut off where the image ends. Default: the window, so that
+            each voxel is painted over once.
         baseline: of ``integrated_gradients``.
-        batch: windows at once.
+        batch: windows at once: several times as fast as one by one (``benchmarks/occlusion.py``).
 
     Raises:
-        ValueError: a window that does not fit into the image, a stride that leaves gaps, or a batch below 1.
+        ValueError: captum is not installed; a window that does not fit into the image, a stride that leaves gaps, or a
+            batch below 1.
     """
-    shape = tuple(image_CDHW.shape[1:])
+    kind, channels, shape = _captum("Occlusion"), len(image_CDHW), tuple(image_CDHW.shape[1:])
     window = tuple(max(1, side // 8) for side in shape) if window is None else tuple(window)
     stride = window if stride is None else tuple(stride)
-    axes = list(zip(shape, window, stride, strict=True))
-    if not all(0 < step <= side <= have for have, side, step in axes) or batch < 1:
+    if batch < 1 or not all(0 < step <= side <= have for have, side, step in zip(shape, window, stride, strict=True)):
         raise ValueError(
             f"window {window} with stride {stride} on {shape} voxels, {batch} at once: windows fit into the image, "
             "strides are no longer than they, and all are 1 or more"
         )
-    starts = [[*range(0, have - side, step), have - side] for have, side, step in axes]
-    boxes = [tuple(slice(low, low + side) for low, side in zip(at, window, strict=True)) for at in product(*starts)]
     plain = baseline_of(image_CDHW, baseline)
-    whole = score(image_CDHW[None])[0]
-    lost, count = torch.zeros(shape, device=whole.device), torch.zeros(shape, device=whole.device)
-    copies = image_CDHW.expand(min(batch, len(boxes)), -1, -1, -1, -1).clone()
-    for first in range(0, len(boxes), batch):
-        some = boxes[first : first + batch]
-        for copy, box in zip(copies, some, strict=False):
-            copy[:, *box] = plain[:, *box]
-        for box, drop in zip(some, whole - score(copies[: len(some)]), strict=True):
-            lost[box] += drop
-            count[box] += 1
-        for copy, box in zip(copies, some, strict=False):
-            copy[:, *box] = image_CDHW[:, *box]
-    return lost / count
+    lost = kind(score).attribute(
+        image_CDHW[None], (channels, *window), (channels, *stride), plain[None], perturbations_per_eval=batch
+    )
+    return lost[0, 0].float()  # all channels are painted over at once, and have the same
 
 
 def grad_cam(score: Score, image_CDHW: Tensor, layer: nn.Module) -> Tensor:

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple, Self
 
 import numpy as np
 
-from vdt3d.structures import Boxes, Volume, affine_from_spacing
+from vdt3d.structures import Boxes, Volume, affine_from_spacing, box_overlap, box_size
 
 SHARE = 0.5  # of the smaller of two boxes that go on in one another; in equal ones, a third of their union
 SAME = 0.3  # intersection over union from which on two findings are one
@@ -92,7 +92,7 @@ def join_slices(
         raise ValueError(f"step={step}, top={top}: both are 1 or more")
     corners, labels, keys = boxes.corners, boxes.labels, slices // step
     planes = corners[:, [1, 2, 4, 5]]
-    order = np.lexsort((slices, -_size(planes), -scores))
+    order = np.lexsort((slices, -box_size(planes), -scores))
     rank = np.empty(len(order), int)
     rank[order] = np.arange(len(order))
     in_key = {key: np.flatnonzero(keys == key) for key in np.unique(keys).tolist()}
@@ -103,10 +103,9 @@ def join_slices(
         for key in (keys[last] + way * far for far in range(1, REACH + 1)):
             near = in_key.get(int(key), order[:0])
             near = near[free[near] & (labels[near] == labels[last]) & (scores[near] >= least)]
-            alike, share = _overlap(planes[near], planes[last])
-            near, alike = near[share >= SHARE], alike[share >= SHARE]
+            near = near[box_overlap(planes[near], planes[last], "iom") >= SHARE]
             if len(near):
-                return near[np.lexsort((rank[near], -alike))[0]]
+                return near[np.lexsort((rank[near], -box_overlap(planes[near], planes[last])))[0]]
         return None
 
     best: list[int] = []
@@ -123,7 +122,7 @@ def join_slices(
             while (last := following(last, way, HALF * scores[first])) is not None:
                 free[last] = False
                 box[0], box[3] = min(box[0], corners[last, 0]), max(box[3], corners[last, 3])
-        alike, _ = _overlap(found[: len(best)], box)
+        alike = box_overlap(found[: len(best)], box)
         if not ((alike >= SAME) & (labels[best] == labels[first])).any():
             found[len(best)] = box
             best.append(first)
@@ -176,23 +175,6 @@ def table_rows(report: Mapping[str, Any]) -> list[dict[str, Any]]:
         | {name: value for key, names in LAID_OUT.items() for name, value in zip(names, finding[key], strict=True)}
         for finding in report["findings"]
     ]
-
-
-def _overlap(boxes: np.ndarray, box: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Of boxes (N, 2k) with another (2k,): the intersection over the union and over the smaller one, (N,) each; 0 where
-    that is empty.
-    """
-    axes = boxes.shape[1] // 2
-    sides = np.minimum(boxes[:, axes:], box[axes:]) - np.maximum(boxes[:, :axes], box[:axes])
-    both, sizes, size = sides.clip(0).prod(1), _size(boxes), _size(box)
-    wholes = (sizes + size - both, np.minimum(sizes, size))
-    return tuple(np.divide(both, whole, out=np.zeros_like(both), where=whole > 0) for whole in wholes)
-
-
-def _size(boxes: np.ndarray) -> np.ndarray:
-    """(..., 2k) to (...): area or volume."""
-    axes = boxes.shape[-1] // 2
-    return (boxes[..., axes:] - boxes[..., :axes]).prod(-1)
 
 
 def _rounded(numbers: Sequence[float], digits: int) -> list[float]:

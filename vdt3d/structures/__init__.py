@@ -1,6 +1,6 @@
 """Everybody's vocabulary: volumes, label maps, samples. Arrays are (C, D, H, W), spacing is (z, y, x) in mm."""
 
-from vdt3d.structures.boxes import Boxes
+from vdt3d.structures.boxes import Boxes, Overlap, box_overlap, box_size
 from vdt3d.structures.detection import DetectionSample
 from vdt3d.structures.overlap import overlapping_classes, overlapping_regions
 from vdt3d.structures.sample import Sample
@@ -15,6 +15,7 @@ __all__ = [
     "Boxes",
     "DetectionSample",
     "LabelMap",
+    "Overlap",
     "Sample",
     "SegmentationSample",
     "SliceWindow",
@@ -22,6 +23,8 @@ __all__ = [
     "SpacedWindow",
     "Volume",
     "affine_from_spacing",
+    "box_overlap",
+    "box_size",
     "overlapping_classes",
     "overlapping_regions",
 ]

@@ -3,11 +3,14 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from itertools import product
-from typing import Self
+from math import prod
+from typing import Literal, Self, get_args
 
 import numpy as np
 
 from vdt3d.structures.volume import affine_from_spacing
+
+Overlap = Literal["iou", "iobb", "iom"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,3 +75,36 @@ class Boxes:
     def __deepcopy__(self, memo: dict) -> Self:
         """Itself, as ``Volume``: nothing changes it, and mmengine copies all that a sample knows."""
         return self
+
+
+def box_overlap(boxes: np.ndarray, others: np.ndarray, kind: Overlap = "iou") -> np.ndarray:
+    """How much boxes overlap others: (..., 2k) and (..., 2k) to (...); ``boxes[:, None]`` gives every pair.
+
+    ``iou`` is the intersection over the union (Jaccard 1901), ``iobb`` the intersection over ``boxes``, the predicted
+    ones (Yan et al. 2018): 1 for any box within a larger other one; ``iom`` that over the smaller of both. 0 where the
+    divisor is 0.
+
+    Raises:
+        ValueError: another kind.
+    """
+    axes = boxes.shape[-1] // 2
+    shared = (  # axis by axis: a product along an axis of two takes several times as long
+        np.minimum(boxes[..., axes + a], others[..., axes + a]) - np.maximum(boxes[..., a], others[..., a])
+        for a in range(axes)
+    )
+    both, size = prod(np.maximum(side, 0) for side in shared), box_size(boxes)
+    if kind == "iou":
+        whole = size + box_size(others) - both
+    elif kind == "iobb":
+        whole = size
+    elif kind == "iom":
+        whole = np.minimum(size, box_size(others))
+    else:
+        raise ValueError(f"overlap={kind!r} is unknown; choose one of {get_args(Overlap)}")
+    return np.divide(both, whole, out=np.zeros_like(both), where=whole > 0)
+
+
+def box_size(boxes: np.ndarray) -> np.ndarray:
+    """(..., 2k) to (...): area or volume."""
+    axes = boxes.shape[-1] // 2
+    return prod(boxes[..., axes + a] - boxes[..., a] for a in range(axes))
