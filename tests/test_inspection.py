@@ -198,6 +198,17 @@ def test_annotators_are_compared_by_pairs(tmp_path: Path):
     assert [found.kind for found in findings] == ["annotators"]
 
 
+def test_masks_for_images_are_no_parts_of_one_series_and_empty_ones_no_copies(tmp_path: Path):
+    for name, corner in (("a", 2), ("b", 9)):
+        mask = np.zeros((16, 40, 40), np.uint8)
+        mask[corner : corner + 5, corner : corner + 4, 8:12] = 1  # slices of both are a square of 16 pixels
+        save(mask, tmp_path / f"{name}.nii")
+        save(np.zeros((6, 6, 6), np.uint8), tmp_path / f"empty_{name}.nii")
+    Image.fromarray(np.eye(16, dtype=bool)).save(tmp_path / "bits.png")
+    cases, findings = looked_over(tmp_path)
+    assert [found.kind for found in findings] == ["empty"] and not any(case.problem for case in cases)
+
+
 def test_a_damaged_file_is_a_finding_and_no_end(tmp_path: Path):
     save(nodule(0), tmp_path / "good.nii.gz")
     (tmp_path / "bad.nii.gz").write_bytes((tmp_path / "good.nii.gz").read_bytes()[:2000])

@@ -90,7 +90,7 @@ def concept_tests(
         rng = np.random.default_rng((seed, size, repeats))
         known = (activations(score, layer, examples) - mean) / scale
         told = _of_concept(known, pool, gradients, repeats, rng)
-        centre, spread = np.mean(random[size]), np.std(random[size], ddof=1)
+        centre, spread = float(np.mean(random[size])), float(np.std(random[size], ddof=1))
         t = (told["sensitivity"] - centre) / max(spread * np.sqrt(1 + 1 / repeats), np.finfo(float).tiny)
         found[name] = ConceptReport(
             **told, random_mean=centre, random_std=spread, p=2 * stats.t.sf(abs(t), repeats - 1)

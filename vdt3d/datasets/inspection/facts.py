@@ -75,24 +75,28 @@ def measure(entry: Entry) -> Facts:
 
 
 def _measures(entry: Entry, sample: Sample) -> dict[str, object]:
-    image = sample.image.replace(array=np.asarray(sample.image.array))
+    array = np.asarray(sample.image.array)
+    image = sample.image.replace(array=array.view(np.uint8) if array.dtype == bool else array)
     grey = image.array.mean(axis=0, keepdims=True, dtype=np.float32) if image.channels > 1 else image.array
     limits = ends(grey)
     picture = image.shape[0] == 1
     canonical = image if picture else Reorient3D()(Sample(image=image.replace(array=grey))).image
     truth = sample.label_map or sample.reference
+    percentiles = np.percentile(sampled(image.array), LEVELS).tolist()
+    # A slice of a mask is a blob like any other.
+    sliced = image.shape[0] >= SLICES and percentiles[LEVELS.index(5)] < percentiles[LEVELS.index(95)]
     return {
         "channels": image.channels,
         "shape": image.shape,
         "spacing": tuple(np.round(image.spacing, 4).tolist()),
         "orientation": "".join(aff2axcodes(image.affine[:, [2, 1, 0, 3]])),
-        "percentiles": tuple(np.percentile(sampled(image.array), LEVELS).tolist()),
+        "percentiles": tuple(percentiles),
         "regions": _regions(truth) if isinstance(truth, LabelMap) else None,
         "annotators": _agreement(read_masks_of(entry, image.shape)),
         "box_sizes": _sizes(sample.boxes) if sample.boxes is not None else None,
         "digest": _digest(image),
         "whole": spectrum(grey[0, 0] if picture else canonical.array[0], limits, 2 if picture else 3),
-        "slices": spectrum(grey[0], limits, 2) if image.shape[0] >= SLICES else None,
+        "slices": spectrum(grey[0], limits, 2) if sliced else None,
     }
 
 

@@ -115,7 +115,7 @@ def _copies(cases: Sequence[Facts], found: list[Alike]) -> Iterator[Finding]:
 def _pairs(cases: Sequence[Facts], good: list[int]) -> list[Alike]:
     """Cases of equal voxels, and of those that differ the ones that are alike."""
     first_of, pairs = {}, []
-    for number in good:
+    for number in filter(lambda number: np.any(cases[number].whole), good):  # nothing has no copies
         first = first_of.setdefault(cases[number].digest, number)
         if first != number:
             pairs.append(Alike(first, number, None, 1.0))
