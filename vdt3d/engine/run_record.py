@@ -113,7 +113,7 @@ def describe(runner: Runner, splits: tuple[str, ...]) -> dict[str, Any]:
         "packages": packages(),
         "environment": environment(runner.world_size),
         "data": {split: fingerprint(loader.dataset) for split, loader in loaders.items()},
-        "started": datetime.now(UTC).isoformat(timespec="seconds"),
+        "started": datetime.now(UTC).isoformat(timespec="milliseconds"),
         "seconds": 0.0,
         "finished": False,
         "results": {},

@@ -193,6 +193,16 @@ class Runner(MMRunner):
         """Whether ``train`` was called, and not ``val`` or ``test`` alone."""
         return isinstance(self._train_loop, BaseLoop)
 
+    @property
+    def epoch(self) -> int:
+        """How many are finished; 0 where none is to be, for which mmengine would read the training data."""
+        return self._train_loop.epoch if self.training else 0
+
+    @property
+    def iter(self) -> int:
+        """The same of iterations."""
+        return self._train_loop.iter if self.training else 0
+
     def load_checkpoint(self, filename: str, map_location: str = "cpu", *, heads: bool = False) -> None:
         """Fill the model from a file; ``heads`` says whether the heads must fit too (testing) or may differ.
 
