@@ -14,7 +14,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.set_defaults(launcher="none")
     add_config_arguments(parser)
     parser.add_argument("--cases", type=int, default=2, help="how many (default: 2)")
-    parser.add_argument("--steps", type=int, default=500, help="at most (default: 500)")
+    parser.add_argument("--steps", type=int, default=1200, help="at most (default: 1200)")
     parser.add_argument("--work-dir", type=Path, help="where overfit.json goes (default: work_dirs/CONFIG)")
 
 

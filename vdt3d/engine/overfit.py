@@ -121,7 +121,7 @@ def mastery(scores: Mapping[str, float]) -> tuple[str, float]:
     raise ValueError(f"of the scores {', '.join(scores)} none tells whether cases are known by heart")
 
 
-def overfit(config: Config, *, cases: int = 2, steps: int = 500) -> tuple[str, Evidence]:
+def overfit(config: Config, *, cases: int = 2, steps: int = 1200) -> tuple[str, Evidence]:
     """Train a config on ``cases`` of its training set until it knows them by heart, and write overfit.json.
 
     Off are random transforms (but crops, which settle a size), dropout, weight decay, mixing of samples and hooks. The
