@@ -8,11 +8,12 @@ PIP := $(BIN)/python -m pip install --disable-pip-version-check -c requirements/
 # pip's own bar needs a terminal and its full log is long: what is downloaded and installed, and every error, is shown.
 SHORT := awk '!/^ *(Requirement already|Obtaining|Looking in|Collecting|Using cached|Downloading .*\.metadata|Preparing|Getting|Checking|Created|Stored|Installing build)/ {print; fflush()}'
 
-.PHONY: help demo test lint bench
+.PHONY: help demo test test-browser docs figures lint bench
 
 help:
 	@echo "make demo    pre-train, fine-tune, test and draw on data made on the spot (minutes, no download of data)"
 	@echo "make test    lint, then every test"
+	@echo "make test-browser  the report's viewer in Debian's chromium, with axe-core (installs both)"
 	@echo "make lint    ruff: rules and format"
 	@echo "make bench   speed against plain PyTorch"
 
@@ -21,6 +22,11 @@ demo: $(READY)
 
 test: lint
 	@$(BIN)/python -m pytest -rs --durations=10 -n logical --dist worksteal
+
+test-browser: $(READY)
+	@command -v chromium >/dev/null && command -v chromedriver >/dev/null || apt-get install -y chromium chromium-driver
+	@test -f node_modules/axe-core/axe.min.js || npm install --no-save --no-package-lock --silent axe-core
+	@$(BIN)/python -m pytest -rs tests/browser
 
 lint: $(READY)
 	@$(BIN)/ruff check .

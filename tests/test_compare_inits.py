@@ -64,7 +64,7 @@ def family(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def compare(config: Path, base: Path, *words: str, arms: str = "scratch pre") -> None:
     """The command, for two arms, half of the labels and all, and one seed, unless ``words`` say otherwise."""
     usual = ["--inits", *arms.split(), "--fractions", "0.5", "1", "--seeds", "0", "--work-dir", str(base)]
-    main(["compare-inits", str(config), *usual, *words])
+    main(["compare", str(config), *usual, *words])
 
 
 @pytest.fixture

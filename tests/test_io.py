@@ -239,7 +239,7 @@ class TestRealScans:
 
     def test_compressed_dicom_without_uids_lies_on_its_label_map(self, real_data):
         folder = real_data / "totalsegmentator_test_files"
-        assert [len(files) for files in list_series(folder / "example_ct_dicom").values()] == [20]
+        assert [len(facts.files) for facts in list_series(folder / "example_ct_dicom").values()] == [20]
         series = read_volume(folder / "example_ct_dicom")
         label_map = read_label_map(folder / "example_seg_dicom.nii.gz")
         assert (series.array.min(), series.array.max()) == (-1024, 1839)

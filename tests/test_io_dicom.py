@@ -3,8 +3,11 @@
 import shutil
 
 import numpy as np
+import pydicom
 import pytest
 import SimpleITK
+from pydicom import uid
+from pydicom.dataset import Dataset, FileMetaDataset
 
 from vdt3d.io import ScanError, list_series, read_volume
 
@@ -70,8 +73,8 @@ def test_several_series_are_listed_and_one_is_chosen(tmp_path):
         write_slice(tmp_path, z)
     for z in (0, 5):
         write_slice(tmp_path, z, series="1.2.4")
-    assert {uid: len(files) for uid, files in list_series(tmp_path).items()} == {"1.2.3": 3, "1.2.4": 2}
-    refused(tmp_path, r"'1.2.3' \(3 slices\), '1.2.4' \(2 slices\)", "choose one with series=")
+    assert {series: len(facts.files) for series, facts in list_series(tmp_path).items()} == {"1.2.3": 3, "1.2.4": 2}
+    refused(tmp_path, r"'1.2.3' \(CT, 3 slices\), '1.2.4' \(CT, 2 slices\)", "choose one with series=")
     refused(tmp_path, r"not '1.2.5'", "choose one with series=", series="1.2.5")
     assert read_volume(tmp_path, series="1.2.4").spacing == (5, 2, 1)
 
@@ -150,6 +153,83 @@ def test_a_later_slice_may_be_rescaled_by_a_fraction(tmp_path):
     length = b"\x02\x00\x00\x00"
     patch(tmp_path / "1.2.3_2.dcm", b"\x28\x00\x53\x10" + length + b"1 ", b"\x28\x00\x53\x10" + length + b".5")
     assert read_volume(tmp_path).array[0, :, 0, 0].tolist() == [3, 1.5]
+
+
+def compressed(path, syntax):
+    """Write the slice anew, by pydicom, in a transfer syntax that it can write itself."""
+    dataset = pydicom.dcmread(path)
+    dataset.compress(syntax, generate_instance_uid=False)
+    dataset.save_as(path)
+
+
+@pytest.mark.parametrize("how", ["RLE", "JPEG-LS", "JPEG 2000", "JPEG lossless", "deflated"])
+def test_compressed_slices_are_read(tmp_path, how):
+    for z in (0, 2, 4):
+        write_slice(tmp_path, z, 100 + z, shape=(8, 8))
+    for path in tmp_path.iterdir():
+        if how in ("RLE", "JPEG-LS"):
+            compressed(path, {"RLE": uid.RLELossless, "JPEG-LS": uid.JPEGLSLossless}[how])
+        elif how == "deflated":
+            dataset = pydicom.dcmread(path)
+            dataset.file_meta.TransferSyntaxUID = uid.DeflatedExplicitVRLittleEndian
+            dataset.save_as(path)
+        else:
+            writer = SimpleITK.ImageFileWriter()
+            writer.KeepOriginalImageUIDOn()
+            writer.UseCompressionOn()
+            writer.SetCompressor({"JPEG 2000": "JPEG2000", "JPEG lossless": "JPEG"}[how])
+            writer.SetFileName(path)
+            writer.Execute(SimpleITK.ReadImage(path))
+    syntaxes = {pydicom.dcmread(path).file_meta.TransferSyntaxUID for path in tmp_path.iterdir()}
+    assert len(syntaxes) == 1 and syntaxes.isdisjoint({uid.ImplicitVRLittleEndian, uid.ExplicitVRLittleEndian})
+    volume = read_volume(tmp_path)
+    assert volume.array[0, :, 3, 5].tolist() == [100, 102, 104] and volume.spacing == (2, 2, 1)
+
+
+def test_a_transfer_syntax_nobody_here_decodes_is_named(tmp_path):
+    for z in (0, 2, 4):
+        write_slice(tmp_path, z, shape=(8, 8))
+    for path in tmp_path.iterdir():  # what RLE wrote is no high-throughput JPEG 2000, whatever it says
+        compressed(path, uid.RLELossless)
+        dataset = pydicom.dcmread(path)
+        dataset.file_meta.TransferSyntaxUID = "1.2.840.10008.1.2.4.201"
+        dataset.save_as(path)
+    refused(tmp_path, r"cannot decode the voxels .*transfer syntax 1\.2\.840\.10008\.1\.2\.4\.201", "decompress it")
+
+
+def test_what_lies_beside_slices_and_holds_none_is_passed_over(tmp_path):
+    for z in (0, 2, 4):
+        write_slice(tmp_path, z)
+    for number, kind in enumerate(
+        (uid.EnhancedSRStorage, uid.RTStructureSetStorage, uid.GrayscaleSoftcopyPresentationStateStorage)
+    ):
+        other = Dataset()
+        other.file_meta = FileMetaDataset()
+        other.file_meta.TransferSyntaxUID = uid.ExplicitVRLittleEndian
+        other.SOPClassUID = other.file_meta.MediaStorageSOPClassUID = kind
+        other.SOPInstanceUID = other.file_meta.MediaStorageSOPInstanceUID = f"1.2.9.{number}"
+        other.SeriesInstanceUID, other.PatientName = f"1.2.8.{number}", NAME
+        other.save_as(tmp_path / f"{number}.dcm", enforce_file_format=True)
+    (tmp_path / "DICOMDIR").write_bytes(bytes(128) + b"DICM")
+    assert list(list_series(tmp_path)) == ["1.2.3"]
+    assert read_volume(tmp_path).shape == (3, 4, 6)
+
+
+def test_a_localiser_in_the_series_is_named_and_one_of_its_own_is_a_series(tmp_path):
+    for z in (0, 2, 4):
+        write_slice(tmp_path, z)
+    sagittal = {"0020|0037": "0\\1\\0\\0\\0\\-1", "0020|0011": "1", "0008|103e": "LOC"}
+    write_slice(tmp_path, 9, series="1.2.4", **sagittal)
+    refused(tmp_path, r"'1.2.4' \(number 1, CT, 1 slice, LOC\)", "choose one with series=")
+    assert read_volume(tmp_path, series="1.2.3").shape == (3, 4, 6)
+    write_slice(tmp_path, 8, name="loc.dcm", **sagittal)
+    refused(tmp_path, "1.2.3_0.dcm and loc.dcm differ in size, orientation", "put localisers", series="1.2.3")
+
+
+def test_instance_numbers_are_not_what_slices_are_sorted_by(tmp_path):
+    for z in (0, 2, 4):
+        write_slice(tmp_path, z, **{"0020|0013": "7"})
+    assert read_volume(tmp_path).array[0, :, 0, 0].tolist() == [0, 2, 4]
 
 
 def test_voxels_that_cannot_be_decoded_are_refused(tmp_path, real_data):

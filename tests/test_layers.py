@@ -18,7 +18,7 @@ BELOW_ENGINE = {
 # A folder may import itself, what stands in its row, and third-party libraries.
 # medseg/X may import what vdt3d/X may, vdt3d/X itself, and the same rows of medseg.
 MAY_IMPORT = {
-    "__init__": set(),
+    "__init__": {"engine"},
     "registry": set(),
     "utils": set(),
     "structures": {"utils"},
@@ -33,6 +33,7 @@ MAY_IMPORT = {
     "engine": BELOW_ENGINE,
     "cli": {*BELOW_ENGINE, "engine"},
 }
+LAZY = ("__init__", "cli")  # their import is quick: what takes long is imported inside their functions
 
 
 def imports(tree: ast.Module) -> Iterator[tuple[ast.stmt, str]]:
@@ -56,8 +57,8 @@ def reason_against(package: str, layer: str, wanted: str, lazy: bool) -> str | N
     if package == "vdt3d" and top == "medseg" and layer != "cli":
         return "medseg imports vdt3d, never the reverse"
     target = rest[0] if rest and rest[0] in MAY_IMPORT else None
-    if layer == "cli" and target in BELOW_ENGINE | {"engine"} and not lazy:
-        return "cli imports lazily, inside its functions"
+    if layer in LAZY and target in BELOW_ENGINE | {"engine"} and not lazy:
+        return f"{layer} imports lazily, inside its functions"
     if target is None or target == layer or target in MAY_IMPORT[layer]:
         return None
     return f"{layer} may import only {', '.join(sorted(MAY_IMPORT[layer])) or 'third-party libraries'}"
@@ -100,6 +101,7 @@ def test_no_layer_imports_upwards():
         ("vdt3d/engine/x.py", "import medseg.models", "never the reverse"),
         ("vdt3d/engine/x.py", "import tools.train", "nobody imports tools"),
         ("vdt3d/cli/train.py", "from vdt3d.engine import Runner", "cli imports lazily"),
+        ("vdt3d/__init__.py", "from vdt3d.engine import Runner", "__init__ imports lazily"),
         ("medseg/models/net.py", "from vdt3d.transforms import vdt", "models may import only"),
         ("vdt3d/magic/x.py", "import torch", "has no row for magic"),
     ],

@@ -7,76 +7,25 @@ import numpy as np
 import pytest
 import SimpleITK
 import torch
-from mmengine.model import BaseModel
+from levels import weights, write_config, write_scan
 from PIL import Image
 from test_io_dicom import write_slice
 
-import vdt3d.inference
-import vdt3d.models
-import vdt3d.transforms  # noqa: F401
 from vdt3d.cli import main
-from vdt3d.cli.predict import find_scans
 from vdt3d.engine.predictor import Predictor
-from vdt3d.io import read_label_map, read_volume, write_nifti
-from vdt3d.registry import MODELS, TASK_UTILS
+from vdt3d.io import find_scans, read_label_map, read_volume, write_nifti
 from vdt3d.structures import Volume
 from vdt3d.utils.checkpoint import CheckpointError, write_checkpoint
-
-BOX = (slice(3, 7), slice(4, 12), slice(5, 17))
-# An oblique grid of 2 x 1 x 1 mm: z and y are turned into one another by asin(0.6), x points to the left.
-AFFINE = np.array([[0.0, 0.0, -1.0, 40.0], [1.2, 0.8, 0.0, -5.0], [1.6, -0.6, 0.0, 7.0], [0.0, 0.0, 0.0, 1.0]])
-
-
-@MODELS.register_module()
-class LevelSegmentor(BaseModel):
-    """Class 1 is what lies above a level, its only weight; the further above, the likelier."""
-
-    def __init__(self, inferer: dict, data_preprocessor: dict | None = None):
-        super().__init__(MODELS.build(dict(type="VolumeDataPreprocessor")))
-        self.level = torch.nn.Parameter(torch.zeros(1))
-        self.inferer = TASK_UTILS.build(inferer)
-
-    def forward(self, inputs, data_samples=None, mode="tensor"):
-        if mode == "tensor":
-            return torch.cat([self.level - inputs, inputs - self.level], dim=1)
-        for image, sample in zip(inputs, data_samples, strict=True):
-            sample.pred_labels = self.inferer.segment(self, image, sample)
-        return data_samples
 
 
 @pytest.fixture
 def config(tmp_path: Path) -> str:
-    """The pipeline turns, crops, resamples, scales and pads."""
-    text = """
-model = dict(type="LevelSegmentor", inferer=dict(type="SlidingWindow", window=(8, 12, 12)))
-test_dataloader = dict(dataset=dict(type="VolumeSegmentation", reader=dict(nan="zero"), pipeline=[
-    dict(type="Reorient3D"), dict(type="CropForeground3D", margin=3),
-    dict(type="ResampleSpacing3D", spacing=(1, 0.5, 1)), dict(type="Normalize3D", mean=0.0, std=100.0),
-    dict(type="Pad3D", size=16), dict(type="PackSegmentation")]))
-"""
-    path = tmp_path / "config.py"
-    path.write_text(text)
-    return str(path)
-
-
-def weights(folder: Path, level: float, **meta) -> str:
-    path = folder / f"level_{level}.pth"
-    write_checkpoint({"state_dict": {"level": torch.tensor([level])}, "meta": meta}, path)
-    return str(path)
+    return write_config(tmp_path)
 
 
 @pytest.fixture
 def checkpoint(tmp_path: Path) -> str:
     return weights(tmp_path, 0.5, dataset_meta={"classes": ["background", "box"], "modality": ["CT"]})
-
-
-def write_scan(path: Path, value: float = 100) -> Volume:
-    array = np.zeros((1, 10, 18, 22), np.float32)
-    array[0][BOX] = value
-    scan = Volume(array, AFFINE)
-    path.parent.mkdir(exist_ok=True)
-    write_nifti(scan, path)
-    return scan
 
 
 def test_labels_overlay_an_oblique_nifti(tmp_path, config, checkpoint):
@@ -123,7 +72,8 @@ def test_a_bad_scan_is_named_and_the_others_are_done(tmp_path, config, checkpoin
     with pytest.raises(SystemExit) as left:
         main(["predict", config, checkpoint, str(folder), "-o", str(out)])
     assert left.value.code == 1
-    assert sorted(path.name for path in out.iterdir()) == ["a.nii.gz", "c.nii.gz", "d.nii.gz", "labels.json"]
+    answers = [f"{name}.{what}" for name in "acd" for what in ("nii.gz", "volumes.json")]
+    assert sorted(path.name for path in out.iterdir()) == [*answers, "labels.json", "volumes.csv"]
     first, *lines = capsys.readouterr().err.splitlines()
     assert first == "2 of 5 scans could not be labelled:"
     assert lines[0].startswith(f"  {folder / 'b.nii.gz'}: is truncated or damaged")

@@ -14,9 +14,9 @@ import pytest
 import reference_metrics as slow
 import tiny
 import torch
+from levels import AFFINE, weights, write_scan
 from mmpretrain.structures import DataSample
 from test_calibration import noisy_labels
-from test_predict_command import AFFINE, weights, write_scan
 from torch import nn
 
 from vdt3d.cli import main
@@ -254,7 +254,7 @@ def test_several_segmentors_answer_with_their_mean(tmp_path):
 
 @pytest.fixture
 def config(tmp_path: Path) -> str:
-    """Of test_predict_command's segmentor, without a change of grid, and with mirrorings that change nothing."""
+    """Of levels's segmentor, without a change of grid, and with mirrorings that change nothing."""
     path = tmp_path / "config.py"
     path.write_text("""
 model = dict(type="LevelSegmentor", inferer=dict(type="WholeVolume"))

@@ -1,3 +1,13 @@
 """VDT3D: 3D medical models from 2D knowledge, by the variable dimension transform and its peers."""
 
+from typing import Any
+
 __version__ = "0.1.0"
+
+
+def __getattr__(name: str) -> Any:
+    if name == "Predictor":  # late: it brings PyTorch, which takes seconds
+        from vdt3d.engine.predictor import Predictor
+
+        return Predictor
+    raise AttributeError(f"module '{__name__}' has no attribute '{name}'")

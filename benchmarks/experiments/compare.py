@@ -1,4 +1,4 @@
-"""Comparisons of initialisations: each run by ``vdt3d compare-inits``, remembered as a line, all of them summed up."""
+"""Comparisons of initialisations: each run by ``vdt3d compare``, remembered as a line, all of them summed up."""
 
 import json
 from argparse import ArgumentParser, Namespace
@@ -60,7 +60,7 @@ def perform(run: "Run", config: str, args: Namespace, options: list[str]) -> dic
     words = ["--inits", run.arm, "--fractions", str(run.fraction), "--seeds", str(run.seed)]
     file = args.weights_vdt if run.arm == "vdt" else args.weights_2d if run.arm in FLAT else None
     weights = ["--weights", f"{run.arm}={file.resolve()}"] if file else []
-    main(["compare-inits", config, *words, "--work-dir", str(args.work_dir), *weights, "--cfg-options", *options])
+    main(["compare", config, *words, "--work-dir", str(args.work_dir), *weights, "--cfg-options", *options])
     result = json.loads((run.folder(args.work_dir) / "result.json").read_text())
     result["cases"]["name"] = [name.rpartition("_")[2] for name in result["cases"]["name"]]
     result["test"] = {name: value for name, value in result["test"].items() if value is not None}

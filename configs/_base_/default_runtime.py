@@ -10,6 +10,7 @@ default_hooks = dict(
     scores=dict(type="ScoresHook"),
     record=dict(type="RunRecordHook"),
     non_finite=dict(type="NonFiniteHook"),
+    report=dict(type="ReportHook"),
     progress=dict(type="ProgressHook"),
     preemption=dict(type="PreemptionHook"),
 )

@@ -8,4 +8,4 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # this checkout, i
 from vdt3d.cli import main
 
 if __name__ == "__main__":
-    main(["compare-inits", *sys.argv[1:]])
+    main(["compare", *sys.argv[1:]])

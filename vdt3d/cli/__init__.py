@@ -1,83 +1,144 @@
 """The one door for commands: ``vdt3d COMMAND`` and the scripts in ``tools/``. Imports are lazy: ``--help`` is quick."""
 
+import shutil
 import sys
 from argparse import ArgumentParser, RawDescriptionHelpFormatter
+from difflib import get_close_matches
 from importlib import import_module
+from textwrap import fill, indent
+from traceback import walk_tb
+from typing import NoReturn
 
-# Each module brings ``add_arguments(parser)`` and ``run(args)``; its docstring describes the command.
-COMMANDS = {
-    "train": ("vdt3d.cli.train", "train a model"),
-    "test": ("vdt3d.cli.test", "test a trained model"),
-    "evaluate": ("vdt3d.cli.evaluate", "score predicted label maps against their references"),
-    "choose-thresholds": ("vdt3d.cli.choose_thresholds", "choose, on validation, when a voxel belongs to a region"),
-    "inspect": ("vdt3d.cli.inspect", "look a data set over: outliers, duplicates, leaks"),
-    "prepare": ("vdt3d.cli.prepare", "convert, check and cache a data set"),
-    "split": ("vdt3d.cli.split", "deal a segmentation data set out to folds"),
-    "convert-masks": ("vdt3d.cli.convert_masks", "masks of slices as csv, NIfTI, PNG or npy: any into any"),
-    "predict": ("vdt3d.cli.predict", "label scans with a trained model"),
-    "kfold": ("vdt3d.cli.kfold", "train and test every fold, and score them together"),
-    "lr-find": ("vdt3d.cli.lr_find", "find the learning rate"),
-    "overfit": ("vdt3d.cli.overfit", "see whether a model learns a few cases by heart, and if not, why"),
-    "tune": ("vdt3d.cli.tune", "search settings with Optuna"),
-    "calibrate": ("vdt3d.cli.calibrate", "fit a temperature on validation, and tell how far to trust the scores"),
-    "explain": ("vdt3d.cli.explain", "show what in a scan an answer rests on"),
-    "runs": ("vdt3d.cli.runs", "list, compare and repeat runs"),
-    "compare-inits": ("vdt3d.cli.compare_inits", "train all initialisations alike, and tell what each is worth"),
-    "print-config": ("vdt3d.cli.print_config", "show a config as merged, and where each type in it lives"),
-    "browse": ("vdt3d.cli.browse", "draw what a model is really fed"),
-    "download": ("vdt3d.cli.download", "fetch published weights, or list them"),
-    "convert": ("vdt3d.cli.convert", "carry 2D weights over to 3D, as a file"),
-    "publish": ("vdt3d.cli.publish", "make weights ready to pass on"),
-    "examine": ("vdt3d.cli.examine", "show what a checkpoint holds, and whether it would fit"),
-    "flops": ("vdt3d.cli.flops", "count a network's parameters and operations"),
-    "doctor": ("vdt3d.cli.doctor", "look at what a run would meet here: packages, devices, disk, data"),
-    "demo": ("vdt3d.cli.demo", "pre-train, fine-tune, test and draw on made-up data, in minutes"),
+from vdt3d import __version__
+
+# Each module brings ``EXAMPLE``, ``add_arguments(parser)`` and ``run(args)``; its docstring describes the command.
+GROUPS = {
+    "first steps": {
+        "demo": ("vdt3d.cli.demo", "pre-train, fine-tune, test and draw on made-up data, in minutes"),
+        "doctor": ("vdt3d.cli.doctor", "look at what a run would meet here: packages, devices, disk, data"),
+        "completion": ("vdt3d.cli.completion", "let bash, zsh or fish complete commands and options"),
+    },
+    "data": {
+        "prepare": ("vdt3d.cli.prepare", "convert, check and cache a data set"),
+        "inspect": ("vdt3d.cli.inspect", "look a data set over: outliers, duplicates, leaks"),
+        "split": ("vdt3d.cli.split", "deal a segmentation data set out to folds"),
+        "browse": ("vdt3d.cli.browse", "draw what a model is really fed"),
+        "convert-masks": ("vdt3d.cli.convert_masks", "masks of slices as csv, NIfTI, PNG or npy: any into any"),
+    },
+    "training": {
+        "train": ("vdt3d.cli.train", "train a model"),
+        "kfold": ("vdt3d.cli.kfold", "train and test every fold, and score them together"),
+        "compare": ("vdt3d.cli.compare_inits", "train all initialisations alike, and tell what each is worth"),
+        "tune": ("vdt3d.cli.tune", "search settings with Optuna"),
+        "lr-find": ("vdt3d.cli.lr_find", "find the learning rate"),
+        "overfit": ("vdt3d.cli.overfit", "see whether a model learns a few cases by heart, and if not, why"),
+        "print-config": ("vdt3d.cli.print_config", "show a config as merged, and where each type in it lives"),
+    },
+    "judging": {
+        "test": ("vdt3d.cli.test", "test a trained model"),
+        "report": ("vdt3d.cli.report", "write runs, their scores and their cases as a page, with a slice viewer"),
+        "runs": ("vdt3d.cli.runs", "list, compare and repeat runs"),
+        "evaluate": ("vdt3d.cli.evaluate", "score predicted label maps against their references"),
+        "explain": ("vdt3d.cli.explain", "show what in a scan an answer rests on"),
+        "calibrate": ("vdt3d.cli.calibrate", "fit a temperature on validation, and tell how far to trust the scores"),
+        "choose-thresholds": ("vdt3d.cli.choose_thresholds", "choose, on validation, when a voxel belongs to a region"),
+    },
+    "using": {
+        "predict": ("vdt3d.cli.predict", "answer scans with a trained model: labels, classes or findings"),
+        "export": ("vdt3d.cli.export", "write a trained network as ONNX or torch.export"),
+    },
+    "weights": {
+        "download": ("vdt3d.cli.download", "fetch published weights, or list them"),
+        "convert": ("vdt3d.cli.convert", "carry 2D weights over to 3D, as a file"),
+        "examine": ("vdt3d.cli.examine", "show what a checkpoint holds, and whether it would fit"),
+        "publish": ("vdt3d.cli.publish", "make weights ready to pass on"),
+        "flops": ("vdt3d.cli.flops", "count a network's parameters and operations"),
+    },
 }
+COMMANDS = {name: entry for group in GROUPS.values() for name, entry in group.items()}
+
+
+class OneLineParser(ArgumentParser):
+    """A parser that says what is wrong in one line, and where the rest is told."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: error: {message} (see {self.prog} --help)\n")
 
 
 def main(argv: list[str] | None = None) -> None:
     """Run one command.
 
     Raises:
-        SystemExit: 2 for what the user can mend, said in one line; 143 for a run that was asked to stop.
+        SystemExit: with the code that docs/cli.md explains: 1 if some of it failed, 2 for what the user can mend, said
+            in one line, 130 for an interruption, 143 for a run that was asked to stop.
     """
     argv = sys.argv[1:] if argv is None else argv
-    module, rest = import_module(COMMANDS[_command(argv[:1])][0]), argv[1:]
-    parser = ArgumentParser(f"vdt3d {argv[0]}", description=module.__doc__)
-    module.add_arguments(parser)
-    parser.add_argument("--debug", action="store_true", help="show the whole traceback of an error")
-    args = parser.parse_args(rest)
+    name = _command(argv[:1])
+    parser = parser_of(name)
+    args = parser.parse_args(argv[1:])
     try:
-        module.run(args)
+        import_module(COMMANDS[name][0]).run(args)
     except KeyboardInterrupt:
         parser.exit(130, f"{parser.prog}: interrupted\n")
     except Exception as error:
-        if args.debug or not _is_the_users(error):
+        message = None if args.debug else _for_the_user(error)
+        if message is None:
             raise
-        parser.exit(2, f"{parser.prog}: error: {_in_short(error)}\n")
+        parser.exit(2, f"{parser.prog}: error: {message}\n")
+
+
+def parser_of(command: str) -> ArgumentParser:
+    """The parser of one of ``COMMANDS``; its help ends with examples."""
+    module = import_module(COMMANDS[command][0])
+    width = shutil.get_terminal_size().columns - 2
+    parser = OneLineParser(
+        f"vdt3d {command}",
+        description="\n\n".join(fill(part, width) for part in module.__doc__.strip().split("\n\n")),
+        epilog="for example:\n" + indent(module.EXAMPLE, "  "),
+        formatter_class=RawDescriptionHelpFormatter,  # which leaves an example on its line, whatever its length
+    )
+    module.add_arguments(parser)
+    parser.add_argument("--debug", action="store_true", help="show the whole traceback of an error")
+    return parser
 
 
 def _command(argv: list[str]) -> str:
     width = max(map(len, COMMANDS)) + 2
-    table = "\n".join(f"  {name:{width}}{text}" for name, (_, text) in COMMANDS.items())
-    parser = ArgumentParser(
+    parts = ["3D medical models from 2D knowledge. For research only: not a medical device."]
+    for title, group in GROUPS.items():
+        parts.append(f"{title}:\n" + "\n".join(f"  {name:{width}}{text}" for name, (_, text) in group.items()))
+    parser = OneLineParser(
         "vdt3d",
-        description=f"3D medical models from 2D knowledge.\n\ncommands:\n{table}",
-        epilog="vdt3d COMMAND --help says more.",
+        description="\n\n".join(parts),
+        epilog="vdt3d COMMAND --help says more, with examples.",
         formatter_class=RawDescriptionHelpFormatter,
     )
-    parser.add_argument("command", choices=COMMANDS, metavar="COMMAND")
-    return parser.parse_args(argv).command
+    parser.add_argument("--version", action="version", version=f"vdt3d {__version__}")
+    parser.add_argument("command", metavar="COMMAND", help="one of those above")
+    command = parser.parse_args(argv).command
+    if command not in COMMANDS:
+        near = get_close_matches(command, COMMANDS, n=1)
+        hint = f"; did you mean '{near[0]}'?" if near else ""
+        parser.error(f"there is no command '{command}'{hint}")
+    return command
 
 
-def _is_the_users(error: Exception) -> bool:
-    """Whether the message alone tells what to mend: bad input, a missing file, a full disk, a wrong name or config."""
+def _for_the_user(error: Exception) -> str | None:
+    """The message that tells what to mend: bad input, a missing file, a full disk, a wrong name or config.
+
+    None for what is likely a fault of ours.
+    """
     from vdt3d.registry import UnknownTypeError
 
-    return isinstance(error, ValueError | OSError | UnknownTypeError)
-
-
-def _in_short(error: Exception) -> str:
-    """The message; of an error in a data loader's worker, which carries a traceback, the last line."""
-    text = str(error).strip()
-    return text.splitlines()[-1] if "Original Traceback" in text else text
+    if isinstance(error, ValueError | OSError | FloatingPointError | UnknownTypeError):
+        text = str(error).strip()
+        # Of an error in a data loader's worker, which carries a traceback, the last line.
+        return text.splitlines()[-1] if "Original Traceback" in text else text
+    frames = [frame for frame, _ in walk_tb(error.__traceback__)]
+    building = [frame for frame in frames if frame.f_code.co_name == "build_from_cfg"]
+    if building and isinstance(error, TypeError):  # an argument that is unknown, missing or of a wrong type
+        kind = building[-1].f_locals.get("obj_type")
+        return f"{error}, where type={getattr(kind, '__name__', kind)!r} is built from the config (--debug shows more)"
+    if building and isinstance(error, KeyError) and frames[-1] is building[-1]:  # there is no type to build
+        return " ".join(str(error.args[0]).split())
+    return None

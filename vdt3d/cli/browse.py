@@ -5,8 +5,9 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-from vdt3d.cli.config import add_config_arguments, load_config
+from vdt3d.cli.config import add_config_arguments, load_config, require, require_model
 
+EXAMPLE = "vdt3d browse configs/debug/classify.py --split val --out sheets"
 ROWS = 8  # samples on one sheet
 
 
@@ -18,7 +19,11 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 
 def run(args: Namespace) -> None:
+    if args.number < 1:
+        raise ValueError(f"--number {args.number}: draw one sample or more")
     config = load_config(args)
+    require_model(config, args.config)
+    require(config, args.config, f"{args.split}_dataloader")
     from rich.console import Console
 
     out = args.out or Path("work_dirs") / args.config.stem / "inputs"

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from vdt3d.cli.config import add_dropout_argument, add_run_arguments, answer_with, load_run_config, test_on_validation
 
+EXAMPLE = "vdt3d calibrate configs/debug/classify.py work_dirs/classify/epoch_15.pth"
 SHOWN = ("ece", "ece_equal_mass", "brier", "log_loss", "accuracy", "confidence")
 
 
@@ -24,7 +25,7 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 
 def run(args: Namespace) -> None:
-    config = load_run_config(args)
+    config = load_run_config(args, "test_dataloader")
     from mmengine.dist import is_main_process
     from rich.console import Console
     from scipy.special import softmax

@@ -11,6 +11,8 @@ from pathlib import Path
 
 from vdt3d.cli.config import add_run_arguments, load_run_config, test_on_validation
 
+EXAMPLE = "vdt3d choose-thresholds my_slices.py work_dirs/my_slices/best_dice.pth --out thresholds.json"
+
 
 def add_arguments(parser: ArgumentParser) -> None:
     add_run_arguments(parser)

@@ -22,6 +22,7 @@ from vdt3d.cli.config import add_config_arguments, find_config, load_config, qui
 if TYPE_CHECKING:
     from vdt3d.engine.comparison import Run
 
+EXAMPLE = "vdt3d compare configs/debug/resnet3d_scratch_15e_nodules.py --inits scratch vdt --fractions 0.25 1"
 CONTEXT = multiprocessing.get_context("spawn")  # a run's memory is gone with its process, and a crash takes no other
 STOPPED = (128 + signal.SIGTERM, -signal.SIGTERM)  # in order, or before it could be
 

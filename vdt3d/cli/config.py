@@ -1,8 +1,9 @@
 """From the command line's words to the config a runner is built from."""
 
 import ast
+import re
 import warnings
-from argparse import ArgumentParser, Namespace
+from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from collections.abc import Mapping, Sequence
 from contextlib import redirect_stdout
 from io import StringIO
@@ -78,14 +79,20 @@ def read_config(path: Path, overrides: Mapping[str, object] | None = None):
     return config
 
 
-def load_run_config(args: Namespace):
-    """The same for a run: with its ``launcher``, and with a ``work_dir``.
+def load_run_config(args: Namespace, *needed: str):
+    """The same for a run: with its ``launcher``, a ``work_dir`` and a ``default_scope``.
+
+    Args:
+        needed: settings that it takes, such as ``train_dataloader``.
 
     Raises:
-        ValueError: also if the config describes no model.
+        ValueError: also if the config describes no model, or lacks what is needed.
     """
     config = load_config(args)
     require_model(config, args.config)
+    require(config, args.config, *needed)
+    if "default_scope" not in config:  # where types are looked up; a config need not inherit default_runtime.py
+        config.default_scope = "vdt3d"
     config.launcher = args.launcher
     if args.work_dir is not None:
         config.work_dir = str(args.work_dir)
@@ -135,6 +142,22 @@ def require_model(config, path: Path) -> None:
     """Raise ValueError for a config that describes no model."""
     if "model" not in config:
         raise ValueError(f"{path}: there is no model in it; a part of a config (_base_) cannot be run by itself")
+
+
+def require(config, path: Path, *needed: str) -> None:
+    """Raise ValueError for a config without a setting that is ``needed``."""
+    for name in needed:
+        if config.get(name) is None:
+            raise ValueError(f"{path}: there is no {name} in it; configs/debug/classify.py shows what a config is")
+
+
+def pattern(text: str) -> str:
+    """A regular expression, as an argument's type."""
+    try:
+        re.compile(text)
+    except re.error as error:
+        raise ArgumentTypeError(f"'{text}' is no regular expression: {error}") from None
+    return text
 
 
 def find_config(path: Path) -> Path:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from vdt3d.cli.config import load_model, quiet_imports
 
+EXAMPLE = "vdt3d convert torchvision://resnet18 resnet18_i3d.safetensors --how i3d"
 CONVS = {"i3d": "3d", "centre": "3d", "acs": "acs", "2.5d": "2.5d"}  # what a network's kernels are, by --how
 
 

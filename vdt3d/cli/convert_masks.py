@@ -10,6 +10,8 @@ from argparse import ArgumentParser, Namespace
 from collections.abc import Iterator
 from pathlib import Path
 
+EXAMPLE = """vdt3d convert-masks train.csv masks --to nifti --scans data/gi_tract
+vdt3d convert-masks masks submission.csv"""
 FORMS = ("nifti", "png", "npy")  # of folders
 
 

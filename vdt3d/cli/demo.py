@@ -9,6 +9,7 @@ from pathlib import Path
 
 from vdt3d.cli.config import quiet_imports
 
+EXAMPLE = "vdt3d demo --out work_dirs/demo"
 PRETRAIN, CLASSIFY = "configs/debug/pretrain.py", "configs/debug/classify.py"
 CASES = 8  # test cases on the page of predictions
 

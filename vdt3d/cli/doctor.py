@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+EXAMPLE = "vdt3d doctor --data-root data"
 GOOD, WARNING, PROBLEM = "good", "warning", "problem"
 # They bring modules of the same name, so what is imported is what was installed last.
 TWINS = [("mmengine", "onedl-mmengine"), ("mmcv", "onedl-mmcv"), ("mmcv-lite", "onedl-mmcv")]

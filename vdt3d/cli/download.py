@@ -5,6 +5,9 @@ from argparse import ArgumentParser, Namespace
 from collections.abc import Iterable
 from pathlib import Path
 
+EXAMPLE = """vdt3d download --list
+vdt3d download vdt-resnet3d-18"""
+
 
 def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("name", nargs="?", help="as the list has it; configs call it zoo:NAME")

@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
+EXAMPLE = "vdt3d evaluate labels references --labels liver=1 tumour=2 --out scores.json"
 DEFINITIONS = ("monai", "medpy", "chaos", "deepmind")  # of vdt3d.evaluation.surface, which --help need not import
 
 

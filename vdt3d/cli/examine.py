@@ -6,6 +6,8 @@ from pathlib import Path
 
 from vdt3d.cli.config import load_model, quiet_imports
 
+EXAMPLE = "vdt3d examine work_dirs/classify/epoch_15.pth --config configs/debug/classify.py"
+
 
 def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("file", help="a path, http(s):// address, torchvision:// or zoo: name")

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from vdt3d.cli.config import add_config_arguments, load_config
 
+EXAMPLE = "vdt3d explain my_config.py work_dirs/mine/best_auc.pth scans/a.nii.gz --target 1"
 METHODS = ("gradcam", "saliency", "integrated-gradients", "occlusion", "attention", "tcav")
 
 
@@ -71,7 +72,7 @@ def explain(args: Namespace, explainer, console) -> None:
     import torch
     from rich.progress import track
 
-    from vdt3d.cli.predict import find_scans
+    from vdt3d.io import find_scans
 
     options = {name: value for name in ("window", "stride") if (value := getattr(args, name)) is not None}
     failed = []
@@ -155,7 +156,7 @@ def test_concepts(args: Namespace, explainer, console) -> None:
 
 
 def _read(explainer, inputs: Iterable[Path]) -> list:
-    from vdt3d.cli.predict import find_scans
+    from vdt3d.io import find_scans
 
     return [explainer.read(path) for path in find_scans(inputs).values()]
 

@@ -21,6 +21,8 @@ from vdt3d.cli.config import add_config_arguments, load_config, require_model
 if TYPE_CHECKING:
     from torch import nn
 
+EXAMPLE = """vdt3d flops configs/debug/classify.py
+vdt3d flops configs/debug/segment.py --shape 1 16 80 96"""
 Side = tuple[float, float]  # the least and the greatest size along an axis
 UNKNOWN: Side = (1, math.inf)
 

@@ -7,8 +7,10 @@ from argparse import ArgumentParser, Namespace
 from collections import Counter
 from pathlib import Path
 
-from vdt3d.cli.config import add_config_arguments, load_config, quiet_imports
+from vdt3d.cli.config import add_config_arguments, load_config, pattern, quiet_imports
 
+EXAMPLE = """vdt3d inspect configs/debug/classify.py
+vdt3d inspect my_scans --out inspection"""
 SHOWN, PICTURED = 40, 8  # findings of each kind on the page, cases of each finding
 AT_ONCE = 32  # cases a worker is given
 LAYOUTS = {"train.csv": "GITract", "dataset.json": "VolumeSegmentation"}  # a folder with such a file is such a data set
@@ -18,7 +20,9 @@ def add_arguments(parser: ArgumentParser) -> None:
     add_config_arguments(parser, "config file, or a folder of scans or pictures")
     parser.add_argument("--out", type=Path, help="folder of the page (default: work_dirs/CONFIG/inspection)")
     parser.add_argument("--workers", type=int, help="processes (default: half of the processor's threads, at most 8)")
-    parser.add_argument("--group", metavar="PATTERN", help="whose first bracket, in a file's name, is the patient")
+    parser.add_argument(
+        "--group", type=pattern, metavar="PATTERN", help="whose first bracket, in a file's name, is the patient"
+    )
 
 
 def run(args: Namespace) -> None:

@@ -17,6 +17,8 @@ from typing import Any, NamedTuple
 from vdt3d.cli.compare_inits import begin, perform, say, torchrun_share
 from vdt3d.cli.config import add_config_arguments, load_run_config
 
+EXAMPLE = "vdt3d kfold my_config.py --folds 5 --work-dir work_dirs/folds"
+
 
 def add_arguments(parser: ArgumentParser) -> None:
     parser.set_defaults(launcher="none")
@@ -36,7 +38,7 @@ def run(args: Namespace) -> None:
     base = args.work_dir or Path("work_dirs", f"{args.config.stem}_kfold")
     if bad := [number for number in args.fold or () if not 0 <= number < args.folds]:
         raise ValueError(f"--fold {bad[0]}: they are numbered from 0 to {args.folds - 1}")
-    config = load_run_config(args)
+    config = load_run_config(args, "train_dataloader", "test_dataloader")
     from vdt3d.engine.folds import fold_configs, pool
 
     configs, failed = fold_configs(config, args.folds, base), []

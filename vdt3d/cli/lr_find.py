@@ -9,6 +9,8 @@ from pathlib import Path
 
 from vdt3d.cli.config import add_config_arguments, load_run_config
 
+EXAMPLE = "vdt3d lr-find configs/debug/classify.py"
+
 
 def add_arguments(parser: ArgumentParser) -> None:
     parser.set_defaults(launcher="none")
@@ -20,7 +22,7 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 
 def run(args: Namespace) -> None:
-    config = load_run_config(args)
+    config = load_run_config(args, "train_dataloader")
     from rich.console import Console
 
     from vdt3d.engine.lr_finder import find_rate

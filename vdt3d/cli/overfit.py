@@ -9,6 +9,8 @@ from pathlib import Path
 
 from vdt3d.cli.config import add_config_arguments, load_run_config
 
+EXAMPLE = "vdt3d overfit configs/debug/segment.py --cases 2"
+
 
 def add_arguments(parser: ArgumentParser) -> None:
     parser.set_defaults(launcher="none")
@@ -24,7 +26,7 @@ def run(args: Namespace) -> None:
     Raises:
         SystemExit: 1 if the cases were not learned.
     """
-    config = load_run_config(args)
+    config = load_run_config(args, "train_dataloader")
     from rich.console import Console
 
     from vdt3d.engine.overfit import diagnose, overfit

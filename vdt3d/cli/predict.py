@@ -1,6 +1,7 @@
-"""Label scans (NIfTI, NRRD, MetaImage, DICOM, folders of slices) with a trained model, each on its own grid, as
-OUT/NAME.nii.gz; or, with a detector, find lesions in them: OUT/NAME.findings.json, OUT/findings.csv and
-OUT/findings.html.
+"""Answer scans (NIfTI, NRRD, MetaImage, DICOM, folders of slices) with a trained model, one after the other.
+
+A model that labels voxels: OUT/NAME.nii.gz on the scan's own grid, and OUT/volumes.csv. A classifier:
+OUT/predictions.csv. A detector: OUT/NAME.findings.json, OUT/findings.csv and OUT/findings.html.
 
 With --uncertainty, also how far each label is to be trusted, from 0 to 1, as OUT/uncertainty/NAME.nii.gz, and, where
 there are several checkpoints, draws of dropout or mirrorings, how far they contradict each other, as
@@ -10,24 +11,28 @@ OUT/disagreement/NAME.nii.gz.
 import json
 import sys
 from argparse import ArgumentParser, Namespace
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import NoReturn
 
-from vdt3d.cli.config import add_config_arguments, add_dropout_argument, load_config
+from vdt3d.cli.config import add_config_arguments, add_dropout_argument, load_config, require_model
 
-SCANS = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd")  # what is looked for in a folder
-SLICES = "scans"  # the folder of a scan's slices in that of the scan, as the UW-Madison GI Tract challenge has it
-FINDINGS = ".findings.json"  # no scan is called so, and labels.json stays free
-DEPTHS = ("", "*/", "*/*/", "*/*/*/")  # below case123_day20, case123, train, and the folder above
+EXAMPLE = """vdt3d predict my_config.py work_dirs/mine/best_dice.pth scans -o labels --sheets
+vdt3d predict my_config.py best_dice.pth dicom_folder -o labels --dicom-seg --series largest
+vdt3d predict my_config.py fold_0.pth "scans/**/*.nii.gz" -o labels --ensemble fold_1.pth fold_2.pth --uncertainty"""
+OF_LABELS = {"dicom_seg": "--dicom-seg", "sheets": "--sheets"}
+OF_FINDINGS = {"top": "--top", "every": "--every"}
 
 
 def add_arguments(parser: ArgumentParser) -> None:
     add_config_arguments(parser)
     parser.add_argument("checkpoint", help="weights: a path, http(s):// address or torchvision:// name")
     parser.add_argument(
-        "inputs", nargs="+", type=Path, help="scans, folders of scans, of a DICOM series, of slices (PNG)"
+        "inputs", nargs="+", type=Path, help="scans, folders of scans, of DICOM series, of slices (PNG), or patterns"
     )
-    parser.add_argument("-o", "--out", type=Path, required=True, help="folder of what is written")
+    parser.add_argument(
+        "-o", "--out", type=Path, default=Path("predictions"), help="folder of what is written (default: predictions)"
+    )
     parser.add_argument(
         "--ensemble",
         nargs="+",
@@ -38,7 +43,14 @@ def add_arguments(parser: ArgumentParser) -> None:
     )
     add_dropout_argument(parser)
     parser.add_argument("--uncertainty", action="store_true", help="also write how far the labels are to be trusted")
-    parser.add_argument("--series", metavar="UID", help="which series of a DICOM folder that holds several")
+    parser.add_argument("--dicom-seg", action="store_true", help="also write the labels as DICOM-SEG of their series")
+    parser.add_argument("--sheets", action="store_true", help="also draw the labels over slices of the scan")
+    parser.add_argument(
+        "--series",
+        metavar="UID",
+        help="which series of a DICOM folder that holds several: a UID, 'largest' (most slices) or 'all'",
+    )
+    parser.add_argument("--list-series", action="store_true", help="tell the DICOM series there are, and do no more")
     parser.add_argument("--device", help="where to compute, such as cpu or cuda:1 (default: the best there is)")
     parser.add_argument("--overwrite", action="store_true", help="answer again what is in the folder already")
     parser.add_argument("--top", type=int, metavar="N", help="of a detector: findings of a scan (default: 20)")
@@ -51,73 +63,76 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 
 def run(args: Namespace) -> None:
-    """Label, or search, what is not done yet.
+    """Answer what is not done yet.
 
     Raises:
         SystemExit: 1 if a scan could not be read or answered; the others are.
     """
-    config = load_config(args)
     from rich.console import Console
 
-    from vdt3d.engine.predictor import Predictor, detects
+    console = Console(highlight=False, markup=False, soft_wrap=True)
+    if args.list_series:
+        tell_series(args.inputs, console)
+        return
+    config = load_config(args)
+    require_model(config, args.config)
+    from vdt3d.engine.prediction_files import FILES
+    from vdt3d.engine.predictor import Predictor, answer_of
+    from vdt3d.io import find_scans, with_series
 
-    finds = detects(config)
-    how = {name: value for name in ("top", "every") if (value := getattr(args, name)) is not None}
-    if how and not finds:
-        raise ValueError("--top and --every are for detectors; this model labels voxels")
-    if any(value <= 0 for value in how.values()):
-        raise ValueError("--top is 1 or more, --every a positive length in mm")
-    if finds and (args.uncertainty or args.mc_dropout):
-        raise ValueError("--uncertainty and --mc-dropout are for models that label voxels; findings have their scores")
-    suffix = FINDINGS if finds else ".nii.gz"
-    scans = find_scans(args.inputs, suffix)
-    console = Console(highlight=False, soft_wrap=True)
-    folders = [args.out, args.out / "uncertainty"] if args.uncertainty else [args.out]
-    todo = {
-        name: path
-        for name, path in scans.items()
-        if args.overwrite or not all((folder / f"{name}{suffix}").exists() for folder in folders)
-    }
-    if done := len(scans) - len(todo):
-        again = "answers" if finds else "labels"
-        console.print(f"{done} of {len(scans)} scans are in {args.out} already (--overwrite {again} them again)")
-    failed: list[str] = []
+    answer = answer_of(config)
+    files = FILES[answer](args.out, **_options(args, answer))
+    scans, wrong = with_series(find_scans(args.inputs, files.suffix), args.series, files.suffix)
+    failed = [str(error) for error in wrong]
+    todo = {name: scan for name, scan in scans.items() if args.overwrite or not files.is_done(name)}
+    _, done = files.verb
+    if known := len(scans) - len(todo):
+        console.print(f"{known} of {len(scans)} scans are in {args.out} already (--overwrite: again)")
     if todo:
         checkpoints = [args.checkpoint, *args.ensemble]
         more = dict(uncertainty=args.uncertainty, mc_dropout=args.mc_dropout)
         predictor = Predictor(config, checkpoints, device=args.device, **more)
+        if args.dicom_seg and not predictor.structures:
+            raise ValueError("--dicom-seg wants names of what is labelled, and neither checkpoint nor data set has any")
         describe(args.out, predictor.classes, checkpoints, args.overwrite, args.mc_dropout)
-        answer = searcher(predictor, args.out, how) if finds else labeller(predictor, args.out, args.uncertainty)
-        failed = each(predictor, todo, answer, args.series, console)
-        what = "findings of {} scans" if finds else "{} label maps"
-        console.print(f"{what.format(len(todo) - len(failed))} were written to {args.out}")
-    if finds:
-        write_overview(args.out)
+        unanswered = each(predictor, todo, files, console)
+        console.print(f"{files.what.format(len(todo) - len(unanswered))} were written to {args.out}")
+        failed += unanswered
+    files.write_overview()
     if failed:
-        verb = "searched" if finds else "labelled"
-        sys.stderr.write(f"{len(failed)} of {len(todo)} scans could not be {verb}:\n")
-        sys.stderr.writelines(f"  {message}\n" for message in failed)
-        raise SystemExit(1)
+        _give_up(f"{len(failed)} of {len(todo) + len(wrong)} scans could not be {done}:", failed)
 
 
-def find_scans(inputs: Iterable[Path], suffix: str = ".nii.gz") -> dict[str, Path]:
-    """The scans that ``inputs`` name, by the names of their answers, which end in ``suffix``.
-
-    A folder stands for the scans in it: files or, where there are none, folders of slices as the UW-Madison GI Tract
-    challenge has them (``train/case123/case123_day20/scans``, of which the label map is called case123_day20); without
-    any, for the DICOM series or the slices it holds.
+def tell_series(inputs: Sequence[Path], console) -> None:
+    """Tell the series of all DICOM folders: UID, number, modality, slices, and what the scanner's user called them.
 
     Raises:
-        ValueError: two scans would be answered under one name.
+        ValueError: there is none.
+        SystemExit: 1 if a folder could not be read; the others are.
     """
-    found: dict[str, Path] = {}
-    for given in inputs:
-        for path in _inside(given) or [given]:
-            name = _stem(path)
-            if name in found:
-                raise ValueError(f"{found[name]} and {path} would both become {name}{suffix}; give them separately")
-            found[name] = path
-    return found
+    from vdt3d.io import ScanError, find_scans, list_series
+
+    told, failed = 0, []
+    for path in find_scans(inputs).values():
+        try:
+            found = list_series(path) if path.is_dir() else {}
+        except ScanError as error:
+            failed.append(str(error))
+            continue
+        lines = [f"  {uid or 'without a UID'}: {facts}" for uid, facts in found.items()]
+        if lines:
+            console.print(f"{path}:", *lines, sep="\n")
+        told += len(lines)
+    if failed:
+        _give_up(f"{len(failed)} folders could not be read:", failed)
+    if not told:
+        raise ValueError(f"there is no DICOM series in {', '.join(map(str, inputs))}")
+
+
+def _give_up(head: str, messages: Sequence[str]) -> NoReturn:
+    sys.stderr.write(f"{head}\n")
+    sys.stderr.writelines(f"  {message}\n" for message in messages)
+    raise SystemExit(1)
 
 
 def describe(
@@ -139,110 +154,35 @@ def describe(
     write_aside(path, lambda aside: aside.write_text(text, encoding="utf-8"))
 
 
-def each(predictor, scans: Mapping[str, Path], answer: Callable[..., None], series: str | None, console) -> list[str]:
-    """Read scan after scan and let ``answer(name, volume)`` write what is said of it.
-
-    What went wrong comes back as one message for each scan it happened to.
-    """
-    import torch
+def each(predictor, scans: Mapping[str, tuple], files, console) -> list[str]:
+    """Answer scan after scan; what went wrong comes back as one message for each scan it happened to."""
     from rich.progress import track
 
     failed = []
-    verb = "searching" if predictor.detects else "labelling"
-    for name, path in track(scans.items(), verb, console=console, disable=not console.is_terminal):
+    doing, _ = files.verb
+    for name, scan in track(scans.items(), doing, console=console, disable=not console.is_terminal):
         try:
-            answer(name, predictor.read(path, series=series if path.is_dir() else None))
-        except (ValueError, OSError, MemoryError, torch.OutOfMemoryError) as error:
-            message = str(error) or type(error).__name__
-            failed.append(message if str(path) in message else f"{path}: {message}")
+            files.write(predictor, name, scan)
+        except (ValueError, OSError, MemoryError, RuntimeError) as error:  # RuntimeError: torch's, out of memory too
+            message = next(iter(str(error).strip().splitlines()), type(error).__name__)
+            failed.append(message if str(scan.path) in message else f"{scan.path}: {message}")
     return failed
 
 
-def labeller(predictor, out: Path, uncertainty: bool) -> Callable[..., None]:
-    """What writes a scan's labels and, before them, the maps of how far they are to be trusted."""
-    from vdt3d.io import write_nifti
+def _options(args: Namespace, answer: str) -> dict[str, object]:
+    """The options for the files of one kind of answer.
 
-    def label(name: str, volume) -> None:
-        if not uncertainty:
-            write_nifti(predictor(volume, name=name), out / f"{name}.nii.gz")
-            return
-        assessed = predictor.assess(volume, name=name)
-        for kind in ("disagreement", "uncertainty"):
-            if (map_ := getattr(assessed, kind)) is not None:
-                (out / kind).mkdir(exist_ok=True)
-                write_nifti(map_, out / kind / f"{name}.nii.gz")
-        write_nifti(assessed.labels, out / f"{name}.nii.gz")
-
-    return label
-
-
-def searcher(predictor, out: Path, how: Mapping[str, float]) -> Callable[..., None]:
-    """What writes a scan's findings: ``out``/NAME.findings.json and, before it, ``out``/pictures/NAME/1.jpg, ...
-
-    Args:
-        how: further arguments of ``Predictor.find``.
+    Raises:
+        ValueError: some are given that are for another kind, or are no lengths or numbers of findings.
     """
-    from vdt3d.inference import scan_report
-    from vdt3d.utils.files import write_aside, write_json
-    from vdt3d.visualization import finding_pictures, jpeg
-
-    def search(name: str, volume) -> None:
-        findings = predictor.find(volume, name=name, **how)
-        report = scan_report(findings, volume, name=name, classes=predictor.classes)
-        pictures = finding_pictures(volume, findings.boxes, findings.slices, axis=findings.axis)
-        folder = out / "pictures" / name
-        folder.mkdir(parents=True, exist_ok=True)
-        for old in folder.glob("*.jpg"):
-            old.unlink()
-        for finding, picture in zip(report["findings"], pictures, strict=True):
-            path = folder / f"{finding['rank']}.jpg"
-            write_aside(path, lambda aside, picture=picture: aside.write_bytes(jpeg(picture)))
-            finding["picture"] = path.relative_to(out).as_posix()
-        write_json(out / f"{name}{FINDINGS}", report)
-
-    return search
-
-
-def write_overview(out: Path) -> None:
-    """Write ``out``/findings.csv and ``out``/findings.html, of all scans whose findings are in the folder."""
-    import pandas as pd
-
-    from vdt3d.inference.findings import COLUMNS, NOTE, table_rows
-    from vdt3d.utils.files import write_aside
-    from vdt3d.visualization import write_findings_page
-
-    paths = sorted(out.glob(f"*{FINDINGS}"))
-    if not paths:  # nothing could be searched
-        return
-    rows = [row for path in paths for row in table_rows(_report(path))]
-    table = pd.DataFrame(rows, columns=list(COLUMNS))
-    write_aside(out / "findings.csv", lambda aside: table.to_csv(aside, index=False))
-    write_findings_page(out / "findings.html", map(_report, paths), folder=out, note=NOTE)
-
-
-def _report(path: Path) -> dict:
-    return json.loads(path.read_text(encoding="utf-8"))
-
-
-def _inside(folder: Path) -> list[Path]:
-    """The scans in a folder; none in what is no folder, or is one scan."""
-    if not folder.is_dir():
-        return []
-    files = sorted(path for path in folder.iterdir() if _is_scan(path))
-    return files or sorted(path for depth in DEPTHS for path in folder.glob(depth + SLICES) if _is_of_slices(path))
-
-
-def _is_scan(path: Path) -> bool:
-    return path.is_file() and not path.name.startswith(".") and path.name.lower().endswith(SCANS)
-
-
-def _is_of_slices(path: Path) -> bool:
-    return path.resolve().name == SLICES and any(path.glob("*.png"))
-
-
-def _stem(path: Path) -> str:
-    """The name of a file without its suffix, of a folder as it is, or of the one around the slices of a scan."""
-    if path.is_dir():
-        return path.resolve().parent.name if _is_of_slices(path) else path.resolve().name
-    suffix = next((suffix for suffix in SCANS if path.name.lower().endswith(suffix)), path.suffix)
-    return path.name[: len(path.name) - len(suffix)]
+    given = {name: value for name, value in vars(args).items() if value is not None and value is not False}
+    searching, drawing = ({name: given[name] for name in of if name in given} for of in (OF_FINDINGS, OF_LABELS))
+    if searching and answer != "findings":
+        raise ValueError(f"{' and '.join(OF_FINDINGS.values())} are for detectors; this model answers {answer}")
+    if drawing and answer != "labels":
+        raise ValueError(f"{' and '.join(OF_LABELS.values())} are for models that label voxels; this one: {answer}")
+    if any(value <= 0 for value in searching.values()):
+        raise ValueError("--top is 1 or more, --every a positive length in mm")
+    if answer == "findings" and (args.uncertainty or args.mc_dropout):
+        raise ValueError("--uncertainty and --mc-dropout are not for detectors; findings have their scores")
+    return drawing | {"uncertainty": args.uncertainty} if answer == "labels" else searching

@@ -8,6 +8,8 @@ from pathlib import Path
 
 from vdt3d.cli.config import quiet_imports
 
+EXAMPLE = """vdt3d prepare folder my_task my_task --spacing median
+vdt3d prepare acdc downloads/ACDC.zip data/acdc"""
 # Which options a preparation for detection knows, and all that only some preparations know, with their defaults.
 DETECTION = {"deeplesion": {"images", "workers", "no_cache"}, "lesion_scans": {"workers", "nan"}}
 OPTIONS = {

@@ -5,6 +5,7 @@ from argparse import ArgumentParser, Namespace
 
 from vdt3d.cli.config import add_config_arguments, load_config
 
+EXAMPLE = "vdt3d print-config configs/debug/classify.py"
 TYPE = re.compile(r"""\btype=(["'])([\w.]+)\1""")
 
 

@@ -8,6 +8,8 @@ from pathlib import Path
 
 from vdt3d.cli.config import load_model
 
+EXAMPLE = "vdt3d publish work_dirs/mine/best_auc.pth published --name my-nodules --config my_config.py"
+
 
 def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("src", help="checkpoint of a run; its averaged weights, where the run averaged them")

@@ -4,7 +4,6 @@ A run leaves record.json in its work directory: config, code, packages, data, se
 results. --repeat trains the same again, in --work-dir, and says whether the numbers are the same.
 """
 
-import json
 import math
 from argparse import ArgumentParser, Namespace
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,6 +12,8 @@ from typing import Any
 
 from vdt3d.cli.config import quiet_imports
 
+EXAMPLE = """vdt3d runs work_dirs --html runs.html
+vdt3d runs --repeat work_dirs/classify/record.json --work-dir work_dirs/again"""
 HEAD = ("run", "began", "took", "seed", "code", "state")
 WORDS = 60  # characters of a setting that are shown
 
@@ -130,17 +131,11 @@ def differences(runs: Mapping[str, tuple[Path, dict]]) -> tuple[list[str], list[
 
 def curves(runs: Mapping[str, tuple[Path, dict]], scores: Sequence[str]):
     """The validations of all runs as a figure; None where there are none."""
-    import pandas as pd
-
+    from vdt3d.engine.report import read_validations
     from vdt3d.visualization import validation_curves
 
-    tables = {}
-    for name, (path, _) in runs.items():
-        file = path / "scores.jsonl"
-        lines = file.read_text(encoding="utf-8").splitlines() if file.is_file() else []
-        rows = [row for row in map(json.loads, lines) if row["split"] == "val"]
-        if rows:
-            tables[name] = pd.DataFrame(rows).drop_duplicates("iter", keep="last")
+    read = {name: read_validations(path) for name, (path, _) in runs.items()}
+    tables = {name: table for name, table in read.items() if table is not None}
     drawn = [score for score in scores if any(score in table for table in tables.values())]
     return validation_curves(tables, drawn) if drawn else None
 

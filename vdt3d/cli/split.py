@@ -8,7 +8,9 @@ from argparse import ArgumentParser, Namespace
 from collections.abc import Iterator
 from pathlib import Path
 
-from vdt3d.cli.config import quiet_imports
+from vdt3d.cli.config import pattern, quiet_imports
+
+EXAMPLE = "vdt3d split my_task --folds 5 --out folds.json"
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -21,7 +23,9 @@ def add_arguments(parser: ArgumentParser) -> None:
         metavar="SHARE",
         help="of the patients with several scans, whose scans may come into different folds (default: 0)",
     )
-    parser.add_argument("--group", metavar="PATTERN", help="whose first bracket, in a scan's name, is the patient")
+    parser.add_argument(
+        "--group", type=pattern, metavar="PATTERN", help="whose first bracket, in a scan's name, is the patient"
+    )
     parser.add_argument("--seed", type=int, default=0, help="another one, another deal (default: 0)")
     parser.add_argument("--out", type=Path, required=True, help="json file for the folds")
 

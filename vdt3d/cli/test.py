@@ -7,6 +7,8 @@ from pathlib import Path
 
 from vdt3d.cli.config import add_dropout_argument, add_run_arguments, answer_with, load_run_config
 
+EXAMPLE = "vdt3d test configs/debug/classify.py work_dirs/classify/epoch_15.pth --out scores.json"
+
 
 def add_arguments(parser: ArgumentParser) -> None:
     add_run_arguments(parser)
@@ -21,7 +23,7 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 
 def run(args: Namespace) -> None:
-    config = load_run_config(args)
+    config = load_run_config(args, "test_dataloader")
     from mmengine.dist import is_main_process
     from rich.console import Console
 

@@ -5,6 +5,10 @@ from pathlib import Path
 
 from vdt3d.cli.config import add_run_arguments, load_run_config
 
+EXAMPLE = """vdt3d train configs/debug/classify.py --work-dir work_dirs/classify
+vdt3d train configs/debug/classify.py --work-dir work_dirs/classify --resume
+vdt3d train configs/debug/classify.py --cfg-options optim_wrapper.optimizer.lr=1e-3"""
+
 
 def add_arguments(parser: ArgumentParser) -> None:
     add_run_arguments(parser)
@@ -22,7 +26,7 @@ def add_arguments(parser: ArgumentParser) -> None:
 def run(args: Namespace) -> None:
     if args.resume not in (None, "auto") and not Path(args.resume).is_file():
         raise FileNotFoundError(f"--resume {args.resume}: there is no such checkpoint")
-    config = load_run_config(args)
+    config = load_run_config(args, "train_dataloader")
     from vdt3d.engine import Runner, distributed_left_after
 
     if args.resume is not None:

@@ -15,6 +15,8 @@ from typing import Any
 from vdt3d.cli.compare_inits import begin, say
 from vdt3d.cli.config import add_config_arguments, load_run_config
 
+EXAMPLE = "vdt3d tune my_config.py --space space.yaml --trials 20"
+
 
 def add_arguments(parser: ArgumentParser) -> None:
     parser.set_defaults(launcher="none")
@@ -28,7 +30,7 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 def run(args: Namespace) -> None:
     args.work_dir = args.work_dir or Path("work_dirs", f"{args.config.stem}_tune")
-    config = load_run_config(args)
+    config = load_run_config(args, "train_dataloader")
     try:
         from vdt3d.engine.tuning import Space, as_options, greater_is_better, search, summarise, trainer
     except ModuleNotFoundError as error:

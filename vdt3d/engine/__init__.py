@@ -14,8 +14,10 @@ from vdt3d.engine.pictures_hook import PicturesHook
 from vdt3d.engine.predictions_hook import PredictionsHook
 from vdt3d.engine.progress import ProgressHook
 from vdt3d.engine.regularise_hooks import InsertHook, PenaltyHook
+from vdt3d.engine.report_hook import ReportHook
 from vdt3d.engine.run_record import RunRecordHook
 from vdt3d.engine.runner import Runner
+from vdt3d.engine.schedules import LinearWarmupLR
 from vdt3d.engine.swa_hook import SWAHook
 from vdt3d.engine.unfreeze_hook import UnfreezeHook
 from vdt3d.engine.watch_hook import WatchHook
@@ -33,6 +35,7 @@ __all__ = [
     "IterBasedTrainLoop",
     "KeyedDataset",
     "LayerDecayConstructor",
+    "LinearWarmupLR",
     "NonFiniteHook",
     "PenaltyHook",
     "PicturesHook",
@@ -40,6 +43,7 @@ __all__ = [
     "Preempted",
     "PreemptionHook",
     "ProgressHook",
+    "ReportHook",
     "RunRecordHook",
     "Runner",
     "SWAHook",

@@ -5,17 +5,16 @@ from functools import reduce
 from pathlib import Path
 from types import ModuleType
 
-import numpy as np
 import pandas as pd
 from mmengine.dist import is_main_process
 from mmengine.evaluator import Evaluator
 from mmengine.hooks import Hook
 from mmengine.visualization import WandbVisBackend
 
+from vdt3d.engine.answers import regions_of, scan_of
 from vdt3d.engine.runner import Runner
 from vdt3d.registry import HOOKS
-from vdt3d.structures import SegmentationSample, Volume
-from vdt3d.transforms import undo
+from vdt3d.structures import SegmentationSample
 from vdt3d.utils.files import write_aside
 
 
@@ -55,14 +54,13 @@ class CaseTableHook(Hook):
         from vdt3d.visualization import montage, save  # matplotlib, which most runs do without
 
         loader = runner.val_dataloader if split == "val" else runner.test_dataloader
-        known = loader.dataset.metainfo
-        classes = known.get("classes", ())
-        regions = known.get("regions") or {name: label for label, name in enumerate(classes) if label > 0}
+        regions = regions_of(loader.dataset.metainfo)
         for image, sample in zip(data_batch["inputs"], outputs, strict=True):
             if "pred_labels" not in sample:
                 raise ValueError(f"case '{sample.sample_name}' has no labels to draw; leave pictures=True out")
-            scan = undo(Volume(np.asarray(image), sample.grid[1]), sample)
-            figure = montage(scan, sample.reference, sample.pred_labels, regions=regions, title=sample.sample_name)
+            figure = montage(
+                scan_of(image, sample), sample.reference, sample.pred_labels, regions=regions, title=sample.sample_name
+            )
             save(figure, _picture(runner, split, sample.sample_name), dpi=100)
 
     def _tell(self, runner: Runner, split: str, evaluator: Evaluator) -> None:

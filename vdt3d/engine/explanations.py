@@ -14,6 +14,7 @@ from mmpretrain.structures import DataSample
 from torch import Tensor, nn
 from torchvision.models.detection.image_list import ImageList
 
+from vdt3d.engine.onnx_network import is_exported
 from vdt3d.engine.predictor import Predictor
 from vdt3d.engine.runner import to_channels_last
 from vdt3d.explain import (
@@ -101,6 +102,8 @@ class Explainer(Predictor):
     def __init__(self, config: Config | str | Path, checkpoint: str | Path, *, device: str | None = None):
         if not isinstance(config, Config):
             config = Config.fromfile(config, lazy_import=False)
+        if is_exported(checkpoint):
+            raise ValueError(f"{checkpoint}: is an exported network, without layers to look at; give its checkpoint")
         super().__init__(config, checkpoint, device=device)
         to_channels_last(self.model)  # occlusion asks about many windows at once, which are done sooner
         of_format = getattr(DATASETS.get(config.test_dataloader.dataset.type), "reader", None)

@@ -10,10 +10,9 @@ from mmengine.hooks import Hook
 from mmengine.visualization import LocalVisBackend
 from PIL import Image
 
+from vdt3d.engine.answers import kind_of, name_of, regions_of, scan_of
 from vdt3d.engine.runner import Runner
 from vdt3d.registry import HOOKS
-from vdt3d.structures import Volume
-from vdt3d.transforms import undo
 
 
 @HOOKS.register_module()
@@ -63,24 +62,17 @@ class PicturesHook(Hook):
 def _page(inputs: Sequence[Any], samples: Sequence[Any], known: dict[str, Any], title: str) -> Any:
     from vdt3d.visualization import boxes_page, labels_page, predictions_page
 
-    arrays = [np.asarray(array) for array in inputs]
-    names = [str(sample.get("sample_name") or Path(sample.get("img_path", "")).stem) for sample in samples]
-    classes, options = known.get("classes", ()), {"names": names, "title": title}
-    if all("pred_score" in sample for sample in samples):
-        arrays = [array if array.ndim == 4 else array[:, None] for array in arrays]  # pictures are one slice deep
+    kinds = {kind_of(sample) for sample in samples}
+    volumes = [scan_of(image, sample) for image, sample in zip(inputs, samples, strict=True)]
+    options = {"names": [name_of(sample) for sample in samples], "title": title}
+    truth = [sample.get("reference") for sample in samples]
+    if kinds == {"classification"}:
+        arrays = [volume.array for volume in volumes]
         scores = [sample.pred_score.float().cpu().numpy() for sample in samples]
-        classes = classes or [str(label) for label in range(len(scores[0]))]
+        classes = known.get("classes", ()) or [str(label) for label in range(len(scores[0]))]
         return predictions_page(arrays, [int(sample.gt_label) for sample in samples], scores, classes, **options)
-    if all("pred_labels" in sample for sample in samples):
-        pairs = zip(arrays, samples, strict=True)
-        scans = [undo(Volume(array, sample.grid[1]), sample) for array, sample in pairs]
-        regions = known.get("regions") or {name: label for label, name in enumerate(classes) if label > 0}
-        truth, said = ([sample.get(name) for sample in samples] for name in ("reference", "pred_labels"))
-        return labels_page(scans, truth, said, regions, **options)
-    if all("pred_boxes" in sample for sample in samples):
-        scans = [Volume(array, sample.grid[1]) for array, sample in zip(arrays, samples, strict=True)]
-        truth, said, scores = (
-            [sample.get(name) for sample in samples] for name in ("reference", "pred_boxes", "pred_scores")
-        )
-        return boxes_page(scans, truth, said, scores, **options)
-    raise ValueError(f"PicturesHook draws classes, labels and boxes; the model answered {sorted(samples[0].keys())}")
+    if kinds == {"segmentation"}:
+        said = [sample.pred_labels for sample in samples]
+        return labels_page(volumes, truth, said, regions_of(known), **options)
+    said, scores = ([sample.get(name) for sample in samples] for name in ("pred_boxes", "pred_scores"))
+    return boxes_page(volumes, truth, said, scores, **options)

@@ -1,42 +1,46 @@
-"""Predictor: a config and its checkpoints as one callable, from a scan to labels or findings on the scan's own grid."""
+"""Predictor: a config and its checkpoints as one callable, from a scan to labels, findings or class probabilities."""
 
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+import numpy as np
 import torch
 from mmengine.config import Config
 from mmengine.device import get_device
 from mmengine.runner.amp import autocast
+from mmpretrain.models import ImageClassifier
+from mmpretrain.structures import DataSample
 
-from vdt3d.engine.ensemble import join, loaded
-from vdt3d.inference import Assessed, Findings, join_slices, sweep
-from vdt3d.io import read_volume
+from vdt3d.engine.ensemble import content_of, join, loaded
+from vdt3d.inference import Assessed, Classified, Findings, join_slices, sweep
+from vdt3d.io import read_volume, scan_name
 from vdt3d.models import WindowDetector
 from vdt3d.registry import DATASETS, MODELS, TRANSFORMS
-from vdt3d.structures import DetectionSample, LabelMap, Sample, SegmentationSample, Volume
-from vdt3d.utils.checkpoint import read_any
+from vdt3d.structures import DetectionSample, LabelMap, Sample, SegmentationSample, Volume, affine_from_spacing
 
 
 class Predictor:
-    """Labels scans, or finds objects in them, as the test of a config would.
+    """Labels scans, classifies them, or finds objects in them, as the test of a config would.
 
     The scan goes through what the data set's preparation did to its cases, where the checkpoint tells of one, and
     through the pipeline of ``test_dataloader.dataset``; the model's ``test_step`` answers. A detector's windows go
     through that pipeline one by one, and through the network in batches of ``test_dataloader.batch_size``.
 
     Args:
-        config: of a model that labels voxels, or of a ``WindowDetector``, or the path of one.
-        checkpoints: its weights; of several the mean probability decides (folds, seeds).
+        config: of a model that labels voxels, of a classifier or of a ``WindowDetector``, or the path of one.
+        checkpoints: its weights, or the network exported (``.onnx``); of several the mean probability decides (folds,
+            seeds).
         device: where to compute; by default the best there is.
         uncertainty: whether ``assess`` is asked for.
         mc_dropout: draws of dropout whose mean probability decides, for each checkpoint; 0 leaves dropout off.
 
     Attributes:
-        detects: whether the answer is findings.
+        detects, classifies: whether the answer is findings, or class probabilities.
         classes: names of the labels from 0 on, of voxels background first, as the first checkpoint or the data set has
             them; else empty.
+        structures: of voxels, what has a volume, by name: a label, or the labels of a region.
         channels: how many a scan must have.
 
     Raises:
@@ -64,10 +68,10 @@ class Predictor:
         dataset = config.test_dataloader.dataset
         self.device = torch.device(device or get_device())
         self.half = bool((config.get("test_cfg") or {}).get("fp16"))  # as mmengine's test loop reads it
-        contents = [read_any(path) for path in paths]
+        contents = [content_of(path, self.device) for path in paths]
         models = [loaded(config, path, self.device, content) for content, path in zip(contents, paths, strict=True)]
         self.model = models[0]
-        self.detects = isinstance(self.model, WindowDetector)
+        self.detects, self.classifies = (isinstance(self.model, kind) for kind in (WindowDetector, ImageClassifier))
         if len(models) > 1 or uncertainty or mc_dropout:
             join(models, uncertainty=uncertainty, mc_dropout=mc_dropout)
         metainfo = contents[0].get("meta", {}).get("dataset_meta") or getattr(
@@ -80,28 +84,59 @@ class Predictor:
         )
         self.batch = config.test_dataloader.get("batch_size", 1)
         self.classes = tuple(metainfo.get("classes", ()))
+        self.structures = dict(metainfo.get("regions") or {name: at for at, name in enumerate(self.classes) if at})
         self.channels = len(metainfo.get("modality", ())) or 1
         self._reader = dict(dataset.get("reader") or {})
 
-    def read(self, path: str | Path, *, series: str | None = None) -> Volume:
+    def read(
+        self, path: str | Path, *, series: str | None = None, spacing: tuple[float, float, float] | None = None
+    ) -> Volume:
         """The scan at ``path``, read with the options of the test data set (``reader``).
+
+        Args:
+            series: which series of a DICOM folder, by its UID.
+            spacing: (z, y, x) in mm, of formats that carry none.
 
         Raises:
             ScanError: it cannot be trusted, or has other channels than the model was trained with.
         """
-        declared = {"channels": self.channels} if self.channels > 1 else {}
-        return read_volume(path, series=series, **declared, **self._reader)
+        options = {"channels": self.channels} if self.channels > 1 else {}
+        options |= self._reader | ({} if spacing is None else {"spacing": spacing})
+        return read_volume(path, series=series, **options)
 
-    def __call__(self, volume: Volume, *, name: str = "") -> LabelMap | Findings:
-        """Labels, or what ``find`` gives by default, on the grid of ``volume``.
+    def __call__(
+        self,
+        scan: Volume | np.ndarray | str | Path,
+        *,
+        name: str | None = None,
+        spacing: tuple[float, float, float] | None = None,
+        series: str | None = None,
+    ) -> LabelMap | Findings | Classified:
+        """Labels or, of a detector, what ``find`` gives by default, on the scan's own grid; of a classifier the
+        probabilities of its classes.
 
         Args:
-            name: how messages call the case.
+            scan: a file or folder, as ``read`` takes it; an array (D, H, W) or (C, D, H, W), axis-aligned; a volume.
+            name: how messages call the case. Default: as the file or folder is called.
+            spacing: (z, y, x) in mm of an array, where it is not 1 mm, or of a file that carries none.
+            series: which series of a DICOM folder, by its UID.
 
         Raises:
-            ValueError: the pipeline or the model is not made for this, or the labels do not lie on the scan's grid.
+            ScanError: as ``read``.
+            ValueError: an array of other axes or channels, or that is not finite; spacing or series of what has them;
+                the pipeline or the model is not made for this, or the labels do not lie on the scan's grid.
         """
-        return self.find(volume, name=name) if self.detects else self._labelled(volume, name).pred_labels
+        if isinstance(scan, str | Path):
+            name = scan_name(scan) if name is None else name
+            volume = self.read(scan, series=series, spacing=spacing)
+        elif series is not None:
+            raise ValueError(f"series='{series}' chooses one of a DICOM folder, and no folder was given")
+        else:
+            volume = self._volume(scan, spacing)
+        name = name or ""
+        if self.detects:
+            return self.find(volume, name=name)
+        return self._classified(volume, name) if self.classifies else self._labelled(volume, name).pred_labels
 
     def assess(self, volume: Volume, *, name: str = "") -> Assessed:
         """The labels, and how far they are to be trusted, on the grid of ``volume``; see ``Inferer.assess``.
@@ -114,6 +149,34 @@ class Predictor:
             raise ValueError("ask for a Predictor(..., uncertainty=True) of a model that labels voxels")
         maps = (None if one is None else one.replace(affine=volume.affine) for one in answer.assessed[1:])
         return Assessed(answer.pred_labels, *maps)
+
+    def _volume(self, scan: Volume | np.ndarray, spacing: tuple[float, float, float] | None) -> Volume:
+        """An array in memory as a volume of 1 mm, or ``spacing``, and a volume as it is, both checked."""
+        if isinstance(scan, Volume):
+            if spacing is not None:
+                raise ValueError(f"spacing={spacing}: a Volume has its own, {scan.spacing}")
+            volume = scan
+        else:
+            array = np.asarray(scan)
+            if array.ndim not in (3, 4) or array.dtype.kind not in "biuf":
+                wanted = "a scan in memory is numbers (D, H, W) or (C, D, H, W)"
+                raise ValueError(f"{wanted}, got {array.dtype} of shape {array.shape}")
+            array = np.asarray(array if array.ndim == 4 else array[None], np.float32)
+            if not np.isfinite(array).all():
+                raise ValueError("the scan holds NaN or infinite voxels: set them to what air has there, or to 0")
+            volume = Volume(array, affine_from_spacing(spacing or (1.0, 1.0, 1.0)))
+        if volume.channels != self.channels:
+            raise ValueError(f"the scan has {volume.channels} channels, and the model was trained with {self.channels}")
+        return volume
+
+    def _classified(self, volume: Volume, name: str) -> Classified:
+        data = _through(self.pipeline, self._prepared(volume, name))
+        if not isinstance(data, dict) or not isinstance(data.get("data_samples"), DataSample):
+            raise ValueError("the test pipeline of the config does not end in PackVolume: it classifies nothing")
+        (answer,) = self._answers([data])
+        probabilities = answer.pred_score.float().cpu().numpy()
+        named = self.classes if len(self.classes) == len(probabilities) else map(str, range(len(probabilities)))
+        return Classified(tuple(named), probabilities, answer.get("disagreement"))
 
     def _labelled(self, volume: Volume, name: str) -> SegmentationSample:
         data = _through(self.pipeline, self._prepared(volume, name))
@@ -141,7 +204,7 @@ class Predictor:
             ValueError: the model is no detector, the pipeline is not made for one, or as ``sweep`` and ``join_slices``.
         """
         if not self.detects:
-            raise ValueError(f"{type(self.model).__name__} labels voxels and finds nothing: call the predictor itself")
+            raise ValueError(f"{type(self.model).__name__} is no detector and finds nothing: call the predictor itself")
         prepare = partial(_through, self.pipeline)
         sample = self._prepared(volume, name)
         swept = sweep(self._answers, sample, self.model.window, prepare, every=every, batch=self.batch)
@@ -151,7 +214,7 @@ class Predictor:
         """What the data set's preparation makes of a scan."""
         return _through(self.preparation, Sample(image=volume, statistics=self.statistics, name=name))
 
-    def _answers(self, packed: Sequence[dict[str, Any]]) -> Sequence[SegmentationSample | DetectionSample]:
+    def _answers(self, packed: Sequence[dict[str, Any]]) -> Sequence[SegmentationSample | DetectionSample | DataSample]:
         with torch.no_grad(), autocast(enabled=self.half):
             return self.model.test_step({key: [each[key] for each in packed] for key in packed[0]})
 
@@ -162,7 +225,9 @@ def _through(transforms: Sequence[Callable[[Any], Any]], data: Any) -> Any:
     return data
 
 
-def detects(config: Config) -> bool:
-    """Whether the model of a config, which is not built, is a detector."""
+def answer_of(config: Config) -> Literal["labels", "findings", "classes"]:
+    """What the model of a config, which is not built, says of a scan."""
     kind = config.model.type
-    return issubclass(MODELS.get(kind) if isinstance(kind, str) else kind, WindowDetector)
+    kind = MODELS.get(kind) if isinstance(kind, str) else kind
+    answers = ((WindowDetector, "findings"), (ImageClassifier, "classes"))
+    return next((answer for base, answer in answers if issubclass(kind, base)), "labels")

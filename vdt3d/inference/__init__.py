@@ -1,6 +1,6 @@
 """From a network and a whole scan to labels or findings on the scan's own grid; the network arrives as a callable."""
 
-from vdt3d.inference.case_inferer import CaseInferer
+from vdt3d.inference.case_inferer import CaseInferer, Classified
 from vdt3d.inference.ensemble import Ensemble, dropout_passes, entropy, mirrored
 from vdt3d.inference.findings import Findings, join_slices, scan_report, table_rows
 from vdt3d.inference.inferer import Assessed, Inferer
@@ -13,6 +13,7 @@ from vdt3d.inference.window_sweep import Swept, sweep
 __all__ = [
     "Assessed",
     "CaseInferer",
+    "Classified",
     "Ensemble",
     "Findings",
     "Inferer",

@@ -1,13 +1,41 @@
 """CaseInferer: a classifier's answer for volumes: the mean of several views, calibrated, and how far they agree."""
 
+import math
 from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
+import numpy as np
 import torch
 from mmpretrain.structures import DataSample
+from scipy.special import entr
 from torch import Tensor
 
 from vdt3d.inference.ensemble import Ensemble, Network, checked_flips, checked_temperature, entropy, members, mirrored
 from vdt3d.registry import TASK_UTILS
+
+
+class Classified(NamedTuple):
+    """What a classifier says of a scan.
+
+    Fields:
+        classes: their names.
+        probabilities: (K,), of each.
+        disagreement: from 0 to 1, how far several views contradict each other; None where there is one view only.
+    """
+
+    classes: tuple[str, ...]
+    probabilities: np.ndarray
+    disagreement: float | None = None
+
+    @property
+    def label(self) -> str:
+        """The name of the likeliest class."""
+        return self.classes[int(self.probabilities.argmax())]
+
+    @property
+    def uncertainty(self) -> float:
+        """From 0, sure, to 1, all classes alike: Shannon's entropy of the probabilities over its maximum."""
+        return float(entr(self.probabilities).sum()) / math.log(len(self.classes))
 
 
 @TASK_UTILS.register_module()

@@ -4,9 +4,11 @@ from vdt3d.io.archives import extract
 from vdt3d.io.cache import LazyArray, list_cases, read_case, read_record, write_case
 from vdt3d.io.checks import ScanError
 from vdt3d.io.dicom import list_series
+from vdt3d.io.dicom_seg import SegSource, write_dicom_seg
 from vdt3d.io.nifti import write_nifti
 from vdt3d.io.read import read_label_map, read_volume
 from vdt3d.io.rle import RunLengths, mask_rows, read_masks, write_masks
+from vdt3d.io.scans import Scan, find_scans, scan_name, with_series
 from vdt3d.io.series import CachedSeries, PictureSeries, Series, write_series
 from vdt3d.io.slices import SliceStack, find_slices, open_slices
 
@@ -15,10 +17,13 @@ __all__ = [
     "LazyArray",
     "PictureSeries",
     "RunLengths",
+    "Scan",
     "ScanError",
+    "SegSource",
     "Series",
     "SliceStack",
     "extract",
+    "find_scans",
     "find_slices",
     "list_cases",
     "list_series",
@@ -29,7 +34,10 @@ __all__ = [
     "read_masks",
     "read_record",
     "read_volume",
+    "scan_name",
+    "with_series",
     "write_case",
+    "write_dicom_seg",
     "write_masks",
     "write_nifti",
     "write_series",

@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import SimpleITK
@@ -10,20 +11,60 @@ from vdt3d.io.checks import ScanError
 from vdt3d.io.sitk import LPS_TO_RAS
 
 SERIES, POSITION, ORIENTATION, SPACING = "0020|000e", "0020|0032", "0020|0037", "0028|0030"
+MODALITY, NUMBER, DESCRIPTION = "0008|0060", "0020|0011", "0008|103e"
 UNEVEN = 0.05  # of the usual step; positions are rounded, a missing slice is a whole step
+SOP_CLASS, TRANSFER_SYNTAX = 0x0002, 0x0010  # elements of a file's meta information
+LONG = (b"OB", b"UN", b"UR")  # types of these elements whose length takes four bytes
+# What SOP classes begin with that hold no slices and lie beside those that do: presentation states, reports, waveforms,
+# raw data and registrations, documents, radiotherapy's structures and plans, spectroscopy; and a medium's directory.
+BESIDE = ("11.", "88.", "9.", "66", "104.", "481.", "4.2")
+NO_SLICES = (*(f"1.2.840.10008.5.1.4.1.1.{kind}" for kind in BESIDE), "1.2.840.10008.1.3.10")
 
 
-def list_series(folder: str | Path) -> dict[str, list[Path]]:
-    """The DICOM series in a folder: series instance UID (some anonymisers leave it empty) to its files.
+class SeriesFacts(NamedTuple):
+    """What tells the series of a folder apart; nothing of the patient.
+
+    Fields:
+        files: its slices, sorted by name.
+        modality, number, description: as the first slice has them; empty where it does not.
+    """
+
+    files: list[Path]
+    modality: str
+    number: str
+    description: str
+
+    def __str__(self) -> str:
+        count = f"{len(self.files)} {'slice' if len(self.files) == 1 else 'slices'}"
+        number = f"number {self.number}" if self.number else ""
+        return ", ".join(filter(None, (number, self.modality, count, self.description)))
+
+
+class Slices(NamedTuple):
+    """Where the slices of a series lie.
+
+    Fields:
+        files: in the order of the slices, which rise along their normal.
+        shape: (D, H, W).
+        affine: (4, 4), as ``Volume``'s.
+    """
+
+    files: list[Path]
+    shape: tuple[int, int, int]
+    affine: np.ndarray
+
+
+def list_series(folder: str | Path) -> dict[str, SeriesFacts]:
+    """The DICOM series in a folder, by their series instance UID, which some anonymisers leave empty.
 
     Raises:
         ScanError: a file begins as DICOM but cannot be read.
     """
-    return {uid: [_file(header) for header in headers] for uid, headers in _scan(Path(folder)).items()}
+    return {uid: _facts(headers) for uid, headers in _scan(Path(folder)).items()}
 
 
-def read_series(folder: Path, series: str | None = None) -> tuple[np.ndarray, np.ndarray]:
-    """Voxels (1, z, y, x) as float32, rescaled (Hounsfield units), and the affine; slices rise along their normal.
+def place_slices(folder: str | Path, series: str | None = None) -> Slices:
+    """The files of a series in order, and the grid they make up; no voxel is read.
 
     The step between slices is taken from their positions, so a tilted gantry shows as a sheared affine.
 
@@ -31,8 +72,9 @@ def read_series(folder: Path, series: str | None = None) -> tuple[np.ndarray, np
         series: the series instance UID; not needed where the folder holds one series.
 
     Raises:
-        ScanError: no series or several, slices that do not fit together, or that SimpleITK cannot decode.
+        ScanError: no series or several, or slices that do not fit together.
     """
+    folder = Path(folder)
     headers = _chosen(folder, _scan(folder), series)
     across, normal = _common_geometry(folder, headers)
     headers.sort(key=lambda header: normal @ _numbers(header, POSITION))
@@ -41,25 +83,37 @@ def read_series(folder: Path, series: str | None = None) -> tuple[np.ndarray, np
     affine[:3, 0] = _step(folder, headers, positions)
     affine[:3, 1:3] = across
     affine[:3, 3] = positions[0]
+    columns, rows = headers[0].GetSize()[:2]
+    return Slices([_file(header) for header in headers], (len(headers), rows, columns), LPS_TO_RAS @ affine)
+
+
+def read_series(folder: Path, series: str | None = None) -> tuple[np.ndarray, np.ndarray]:
+    """Voxels (1, z, y, x) as float32, rescaled (Hounsfield units), and the affine, on the grid of ``place_slices``.
+
+    Raises:
+        ScanError: as ``place_slices``, or SimpleITK cannot decode the voxels.
+    """
+    slices = place_slices(folder, series)
     reader = SimpleITK.ImageSeriesReader()
     reader.SetImageIO("GDCMImageIO")
-    reader.SetFileNames([header.GetFileName() for header in headers])
+    reader.SetFileNames([str(path) for path in slices.files])
     reader.SetOutputPixelType(SimpleITK.sitkFloat32)  # the first slice's type would round later slices' fractions off
     try:
         array = SimpleITK.GetArrayFromImage(reader.Execute())
     except RuntimeError:
-        finding = "SimpleITK cannot decode the voxels of this series"
+        syntaxes = sorted({_meta(path, TRANSFER_SYNTAX) or "unknown" for path in slices.files})
+        finding = f"SimpleITK cannot decode the voxels of this series (transfer syntax {', '.join(syntaxes)})"
         raise ScanError(folder, finding, "export it again, or decompress it (dcmdjpeg, gdcmconv --raw)") from None
-    return array[None], LPS_TO_RAS @ affine
+    return array[None], slices.affine
 
 
 def _scan(folder: Path) -> dict[str, list[SimpleITK.ImageFileReader]]:
-    """Series UID to the headers of its slices; files that are not DICOM are passed over."""
+    """Series UID to the headers of its slices; files that are not DICOM, or hold no slices, are passed over."""
     found = defaultdict(list)
     for path in sorted(folder.iterdir()):
         header = _header(path) if path.is_file() and path.name != "DICOMDIR" else None
         if header is not None:
-            found[header.GetMetaData(SERIES).strip() if header.HasMetaDataKey(SERIES) else ""].append(header)
+            found[_texts(header, SERIES)[0]].append(header)
     return dict(found)
 
 
@@ -70,8 +124,8 @@ def _header(path: Path) -> SimpleITK.ImageFileReader | None:
     try:
         header.ReadImageInformation()
     except RuntimeError:
-        if is_dicom(path):
-            finding = "begins as DICOM but holds no readable picture (cut short, or a report)"
+        if is_dicom(path) and not _meta(path, SOP_CLASS).startswith(NO_SLICES):
+            finding = "begins as DICOM but holds no readable picture (cut short?)"
             raise ScanError(path, finding, "copy it again, or move it out of the folder") from None
         return None
     return header
@@ -83,13 +137,28 @@ def is_dicom(path: Path) -> bool:
         return stream.read(132)[128:] == b"DICM"
 
 
+def _meta(path: Path, element: int) -> str:
+    """A UID of the file's meta information, which is never compressed: group 2, explicit, little endian (PS3.10, 7.1).
+
+    Empty where there is none.
+    """
+    with path.open("rb") as stream:
+        stream.seek(132)
+        while (head := stream.read(8))[:2] == b"\x02\x00":
+            length = stream.read(4) if head[4:6] in LONG else head[6:8]
+            value = stream.read(int.from_bytes(length, "little"))
+            if int.from_bytes(head[2:4], "little") == element:
+                return value.rstrip(b"\0 ").decode("ascii", "replace")
+    return ""
+
+
 def _chosen(folder: Path, found: dict[str, list], series: str | None) -> list[SimpleITK.ImageFileReader]:
     if not found:
         raise ScanError(folder, "is a folder without DICOM slices", "give a file, or the folder that holds the slices")
     if series is None and len(found) == 1:
         return next(iter(found.values()))
     if series not in found:
-        listed = ", ".join(f"'{uid}' ({len(headers)} slices)" for uid, headers in found.items())
+        listed = ", ".join(f"'{uid}' ({_facts(headers)})" for uid, headers in found.items())
         wanted = "" if series is None else f", not '{series}'"
         raise ScanError(folder, f"holds the DICOM series {listed}{wanted}", "choose one with series='UID'")
     return found[series]
@@ -134,6 +203,16 @@ def _numbers(header: SimpleITK.ImageFileReader, tag: str) -> np.ndarray:
     except (RuntimeError, ValueError):
         finding = f"has no position, orientation or pixel spacing (tag {tag})"
         raise ScanError(_file(header), finding, "export the original series, not a capture of it") from None
+
+
+def _facts(headers: list[SimpleITK.ImageFileReader]) -> SeriesFacts:
+    return SeriesFacts([_file(header) for header in headers], *_texts(headers[0], MODALITY, NUMBER, DESCRIPTION))
+
+
+def _texts(header: SimpleITK.ImageFileReader, *tags: str) -> list[str]:
+    """What the header has under ``tags``, empty where it has not; of odd letters, those that can be shown."""
+    texts = (header.GetMetaData(tag) if header.HasMetaDataKey(tag) else "" for tag in tags)
+    return ["".join(letter for letter in text if letter.isprintable()).strip() for text in texts]
 
 
 def _file(header: SimpleITK.ImageFileReader) -> Path:

@@ -11,14 +11,15 @@ from vdt3d.structures import DetectionSample, Sample, SegmentationSample, Volume
 
 @TRANSFORMS.register_module()
 class PackVolume:
-    """Sample to ``inputs``, a float32 tensor (C, D, H, W), and ``data_samples`` with the label, ``sample_name``
-    and, where the sample has one, ``group``.
+    """Sample to ``inputs``, a float32 tensor (C, D, H, W), and ``data_samples`` with the label, ``sample_name``,
+    ``grid`` (shape and affine of the inputs) and, where the sample has one, ``group``.
 
     A sample without target gives a data sample without ``gt_label``.
     """
 
     def __call__(self, sample: Sample) -> dict:
-        metainfo = {"sample_name": sample.name} | ({"group": sample.group} if sample.group else {})
+        metainfo = {"sample_name": sample.name, "grid": (sample.image.shape, sample.image.affine)}
+        metainfo |= {"group": sample.group} if sample.group else {}
         data_sample = DataSample(metainfo=metainfo)
         if sample.target is not None:
             data_sample.set_gt_label(sample.target)

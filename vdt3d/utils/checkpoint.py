@@ -50,6 +50,10 @@ def read_checkpoint(path: str | Path, map_location: str | torch.device = "cpu") 
     path = Path(path).expanduser()
     if not path.is_file():
         raise FileNotFoundError(f"{path}: there is no such checkpoint file")
+    if path.suffix == ".onnx":
+        raise CheckpointError(
+            f"{path}: is an exported network, which answers `vdt3d predict` alone; give the checkpoint it was made of"
+        )
     if path.suffix == ".safetensors":
         try:
             tensors = safetensors.torch.load_file(path, device=str(map_location))
@@ -74,7 +78,9 @@ def _why_unreadable(path: Path, error: Exception) -> str:
         return f"{path}: is a web page, not a checkpoint; the download failed, fetch it again"
     unsafe = re.search(r"(?:GLOBAL|global)\s+`?([\w.]+)", str(error))
     if unsafe is None:
-        return f"{path}: is no checkpoint that can be read safely ({str(error).splitlines()[0]})"
+        # What stands before is torch's advice to load it unsafely.
+        reason = str(error).rpartition("WeightsUnpickler error:")[2].strip().partition("\n")[0]
+        return f"{path}: is no checkpoint that can be read safely ({reason}); fetch or save it again"
     return (
         f"{path}: refused, because it holds '{unsafe.group(1)}', an object whose loading can run code; only tensors "
         "and plain containers are loaded. If you trust its source, save its state_dict alone with the program that "

@@ -1,6 +1,7 @@
 """3D convolutions that stay right where the CPU's bfloat16 kernels do not, and that may repeat the outermost slices."""
 
 from collections.abc import Sequence
+from operator import lt
 
 import torch
 import torch.nn.functional as F
@@ -24,8 +25,8 @@ def conv3d(
     corrupt memory: of 2 slices under 3x3x3, of 2 to 6 under 7x7x7, of a single column with stride 2. Such inputs are
     small, so float32 costs little; the output is bfloat16 as ever.
     """
-    short = any(size < kernel for size, kernel in zip(x.shape[-3:], weight.shape[-3:], strict=True))
-    if not (short and in_bfloat16_on_cpu(x)):
+    # Sizes are looked at last, so that a network exported in float32 is not tied to those it was exported with.
+    if not (in_bfloat16_on_cpu(x) and any(map(lt, x.shape[-3:], weight.shape[-3:]))):
         return F.conv3d(x, weight, bias, stride, padding, dilation, groups)
     bias = None if bias is None else bias.float()
     with torch.autocast("cpu", enabled=False):

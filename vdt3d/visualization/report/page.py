@@ -1,0 +1,407 @@
+"""The page of a report: what is on it, in which order, and how large it may become."""
+
+import json
+import math
+from base64 import b64encode
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from hashlib import sha256
+from io import BytesIO
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+from matplotlib.figure import Figure
+from PIL import Image, ImageDraw
+
+from vdt3d.structures import IGNORED
+from vdt3d.utils.files import write_aside
+from vdt3d.visualization.findings import jpeg
+from vdt3d.visualization.grid import PALETTE
+from vdt3d.visualization.predictions import FOUND, TRUE
+from vdt3d.visualization.report.charts import charts, names_of
+from vdt3d.visualization.report.sprites import slices_of
+from vdt3d.visualization.sheets import to_grey
+from vdt3d.visualization.windows import painted
+
+HERE = Path(__file__).parent
+NOTE = (
+    "For research only: not a medical device. The pictures here are of the data: pass the page on as you would pass on "
+    "the data."
+)
+EMBEDDED = 25_000_000  # bytes of pictures on the page
+LISTED = 2000  # cases of a run in the table
+FAILURES = 40  # of a run that are named
+SURE = 0.9  # from which probability on a wrong answer is a confident one
+STILL = 320  # pixels of the longer side of a picture in the overview
+
+
+class Table(NamedTuple):
+    """A table of the page."""
+
+    title: str
+    head: Sequence[str]
+    rows: Sequence[Sequence[str]]
+
+
+@dataclass(frozen=True)
+class ReportRun:
+    """What a report is told of a run.
+
+    Args:
+        name: how the page calls it.
+        folder: of the pictures of its cases.
+        records: as ``record.json`` has them, of "train", "test" or both.
+        cases: what its test left of every case: see ``docs/report.md``.
+        losses: work directory whose training losses are drawn.
+        validations: a row for each, with ``iter`` and scores.
+        froc: json of a FROC curve.
+        reliability: confidence, accuracy and count, as ``reliability_diagram`` wants them.
+        inspection: kind and text of what was found when the data was looked over.
+    """
+
+    name: str
+    folder: Path
+    records: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    cases: Mapping[str, Any] | None = None
+    losses: Path | None = None
+    validations: pd.DataFrame | None = None
+    froc: Path | None = None
+    reliability: tuple[np.ndarray, np.ndarray, np.ndarray] | None = None
+    inspection: Sequence[tuple[str, str]] | None = None
+
+
+def write_report(
+    path: Path, runs: Sequence[ReportRun], *, tables: Sequence[Table] = (), embedded: int = EMBEDDED
+) -> None:
+    """One self-contained page; written aside, then renamed.
+
+    Args:
+        path: of the page.
+        runs: side by side, in this order; their names differ.
+        tables: shown with the records of the runs.
+        embedded: bytes of cases' pictures, at most; of each run the worst, the best and the middle one come first.
+
+    Raises:
+        ValueError: there are no runs, or two have one name.
+    """
+    names = [run.name for run in runs]
+    if not runs or len(set(names)) < len(names):
+        raise ValueError(f"a report is of one run or more, each with a name of its own; got {names}")
+    shown, left = [], embedded
+    for place, run in enumerate(runs):
+        shown.append(_Shown(run, left // (len(runs) - place)))
+        left -= shown[-1].size
+    script, style = ((HERE / name).read_text(encoding="utf-8") for name in ("viewer.js", "report.css"))
+    page = Environment(
+        autoescape=True, undefined=StrictUndefined, loader=FileSystemLoader(HERE), trim_blocks=True, lstrip_blocks=True
+    ).get_template("report.html.j2")
+    text = page.render(
+        title="Report: " + ", ".join(names),
+        note=NOTE,
+        script=Markup(script),
+        style=Markup(style),
+        script_hash=_hash(script),
+        style_hash=_hash(style),
+        data=_json({"runs": [one.viewed for one in shown], "true": TRUE, "found": FOUND}),
+        runs=shown,
+        kinds={one.kind for one in shown},
+        facts=[facts for run in runs for facts in _facts(run)],
+        scores=list(_scores(runs)),
+        charts=[(chart, _png(chart.figure)) for chart in charts(runs)],
+        tables=tables,
+    )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_aside(path, lambda aside: aside.write_text(text, encoding="utf-8"))
+
+
+class _Shown:
+    """A run as the template and the viewer want it, with as many pictures as fit.
+
+    Attributes:
+        run: itself.
+        size: bytes of pictures.
+        viewed: for the viewer.
+        columns, rows: of the table of cases; each row has the ``name``, the ``cells`` and the place in the viewer.
+        stills: ``title``, ``name``, ``text``, ``picture`` and ``place`` of a few cases.
+        failures, more_failures: what went wrong, name and text, and how many are not listed.
+        notes: on what is not shown.
+    """
+
+    def __init__(self, run: ReportRun, allowed: int):
+        self.run, self.size = run, 0
+        told = run.cases or {"kind": "", "cases": [], "classes": []}
+        self.kind = told["kind"]
+        cases = sorted(told["cases"], key=lambda case: (case["score"] is None, case["score"] or 0.0, case["name"]))
+        places, viewed = {}, []
+        pictured = [place for place, case in enumerate(cases) if case["pictures"]]
+        for place in _in_turn(pictured):
+            files = {name: (run.folder / file) for name, file in cases[place]["pictures"]["files"].items()}
+            size = sum(4 * math.ceil(file.stat().st_size / 3) for file in files.values())
+            if self.size + size > allowed:
+                continue
+            self.size += size
+            places[place] = files
+        for number, place in enumerate(sorted(places)):
+            case = cases[place]
+            facts = {key: value for key, value in case["pictures"].items() if key != "files"}
+            pictures = {name: _uri(file.read_bytes(), file.suffix[1:]) for name, file in places[place].items()}
+            viewed.append({"name": case["name"], "text": _in_words(case, told), **facts, "pictures": pictures})
+            places[place] = number
+        regions = viewed[0]["regions"] if viewed else {}
+        self.viewed = {
+            "name": run.name,
+            "kind": self.kind,
+            "regions": [{"name": name, "colour": PALETTE[place % len(PALETTE)]} for place, name in enumerate(regions)],
+            "cases": viewed,
+        }
+        self.columns, cells = _columns(told)
+        self.rows = [
+            {"name": case["name"], "cells": list(map(_cell, cells(case))), "place": places.get(place)}
+            for place, case in enumerate(cases[:LISTED])
+        ]
+        self.stills = list(self._stills(cases, places, told))
+        failures = [(case["name"], text) for case in cases for text in _failures(case, told)]
+        self.failures, self.more_failures = failures[:FAILURES], len(failures[FAILURES:])
+        self.notes = list(self._notes(cases, pictured))
+
+    def _stills(self, cases: Sequence[Mapping], places: Mapping[int, int], told: Mapping) -> Iterator[dict[str, Any]]:
+        """The worst two, the middle one and the best of those with pictures."""
+        scored = [place for place in sorted(places) if cases[place]["score"] is not None] or sorted(places)
+        last = len(scored) - 1
+        wanted = {0: "worst"} if scored else {}
+        for title, position in (("best", last), ("median", last // 2), ("second worst", 1)):
+            if 0 < position <= last:
+                wanted.setdefault(position, title)
+        for position, title in sorted(wanted.items()):
+            case, place = cases[scored[position]], places[scored[position]]
+            files = {name: self.run.folder / file for name, file in case["pictures"]["files"].items()}
+            yield {
+                "title": title if case["score"] is not None else "a case",
+                "name": case["name"],
+                "text": _in_words(case, told),
+                "picture": _uri(still(case["pictures"], files), "jpeg"),
+                "place": place,
+            }
+
+    def _notes(self, cases: Sequence[Mapping], pictured: Sequence[int]) -> Iterator[str]:
+        shown = len(self.viewed["cases"])
+        if shown < len(cases):
+            why = "" if shown == len(pictured) else f" ({len(pictured) - shown} more would make the page too large)"
+            yield f"{shown} of {len(cases)} cases have pictures{why}: the worst, the best, and some between."
+        if len(cases) > LISTED:
+            yield f"The table holds the {LISTED} worst of {len(cases)} cases."
+        unknown = sum(not case["known"] for case in cases)
+        if unknown:
+            yield f"{unknown} of {len(cases)} cases have no truth: nothing of them is scored."
+
+
+def still(facts: Mapping[str, Any], files: Mapping[str, Path]) -> bytes:
+    """A JPEG of the axial slice of a case on which there is most to see, true to scale; truth filled, prediction
+    outlined; found boxes drawn through, of true ones the corners.
+    """
+    layers = {name: slices_of(file.read_bytes(), facts) for name, file in files.items()}
+    boxes = {name: np.array(corners).reshape(-1, 6) for name, corners in facts["boxes"].items()}
+    marked = [layer for name, layer in layers.items() if name in ("truth", "prediction")]
+    area = sum(((layer > 0) & (layer < IGNORED)).sum((1, 2)) for layer in marked) if marked else np.zeros(1)
+    corner = next((corners[0] for corners in boxes.values() if len(corners)), None)
+    position = int(np.argmax(area)) if np.any(area) else facts["shape"][0] // 2
+    if corner is not None:
+        position = min(max(int((corner[0] + corner[3]) / 2), 0), facts["shape"][0] - 1)
+    window = tuple(next(iter(facts["presets"].values())))
+    values = np.interp(layers["image"][position], facts["levels"], facts["values"])
+    drawn = {name: layers[name][position] for name in ("truth", "prediction") if name in layers}
+    colours = painted(
+        to_grey(values, window), facts["regions"], PALETTE, filled=drawn.get("truth"), outlined=drawn.get("prediction")
+    )
+    size = np.array(colours.shape[:2]) * facts["spacing"][1:]
+    height, width = np.maximum(1, np.round(STILL * size / size.max())).astype(int).tolist()
+    picture = Image.fromarray((255 * colours).round().astype(np.uint8)).resize((width, height))
+    down, across = height / colours.shape[0], width / colours.shape[1]
+    for name, colour in (("truth", TRUE), ("prediction", FOUND)):
+        for low, top, left, high, bottom, right in boxes.get(name, ())[:3]:
+            if low <= position + 0.5 <= high:
+                _frame(
+                    picture, (left * across, top * down, right * across, bottom * down), colour, whole=name != "truth"
+                )
+    return jpeg(picture)
+
+
+def _frame(picture: Image.Image, box: Sequence[float], colour: str, *, whole: bool) -> None:
+    """The border of a box (left, top, right, bottom), or the quarter of its sides next to the corners."""
+    left, top, right, bottom = map(round, box)
+    share = 0.5 if whole else 0.25
+    across, down = share * (right - left), share * (bottom - top)
+    for x, to_x in ((left, left + across), (right, right - across)):
+        for y, to_y in ((top, top + down), (bottom, bottom - down)):
+            ImageDraw.Draw(picture).line([(to_x, y), (x, y), (x, to_y)], fill=colour, width=2)
+
+
+# ---- words and numbers -----------------------------------------------------------------------------------------------
+
+
+def _columns(told: Mapping[str, Any]) -> tuple[list[str], Any]:
+    """The head of the table of cases, and from a case to its cells."""
+    cases = told["cases"]
+    if told["kind"] == "segmentation":
+        labels = list(dict.fromkeys(label for case in cases for label in case["labels"]))[:8]
+        hd95 = any("scores" in case and any(name.startswith("hd95_") for name in case["scores"]) for case in cases)
+        head = ["mean Dice"]
+        if len(labels) > 1:
+            head += [f"Dice {label}" for label in labels]
+        head += [f"{label}, ml (true)" for label in labels] + (["HD95, mm"] if hd95 else [])
+        return head, partial(_cells_of_labels, labels=labels, hd95=hd95)
+    if told["kind"] == "classification":
+        names = names_of(told)
+        return ["true", "answer", "probability", "of the true class"], lambda case: [
+            "" if case["truth"] is None else names[case["truth"]],
+            names[case["guess"]],
+            case["confidence"],
+            case["score"],
+        ]
+    keys = ("true", "found", "never_hit", "lowest_hit", "highest_false", "score")
+    head = ["true boxes", "found", "never hit", "lowest hit", "highest false", "margin"]
+    return head, lambda case: [case[key] for key in keys]
+
+
+def _cells_of_labels(case: Mapping[str, Any], labels: Sequence[str], hd95: bool) -> list[Any]:
+    told = [case["labels"].get(label, {}) for label in labels]
+    cells = [case["score"]] + ([numbers.get("dice") for numbers in told] if len(labels) > 1 else [])
+    for numbers in told:
+        true = numbers.get("truth_ml")
+        cells.append(f"{numbers.get('predicted_ml', 0):.4g}" + ("" if true is None else f" ({true:.4g})"))
+    distances = [value for name, value in case.get("scores", {}).items() if name.startswith("hd95_")]
+    distances = [value for value in distances if value is not None]
+    return cells + ([float(np.mean(distances)) if distances else None] if hd95 else [])
+
+
+def _cell(value: Any) -> tuple[str, str]:
+    """What is shown, and what is sorted by."""
+    if value is None:
+        return "-", ""
+    if isinstance(value, float):
+        return f"{value:.3f}", repr(value)
+    return str(value), str(value).split(" ")[0]
+
+
+def _in_words(case: Mapping[str, Any], told: Mapping[str, Any]) -> str:
+    """The numbers of a case in a line."""
+    if told["kind"] == "classification":
+        names = names_of(told)
+        true = "truth not known" if case["truth"] is None else f"true: {names[case['truth']]}"
+        return f"{true}; answer: {names[case['guess']]}, {case['confidence']:.0%}"
+    if told["kind"] == "detection":
+        return f"{case['true']} true boxes, {case['never_hit']} never hit; {case['found']} found"
+    parts = []
+    for label, numbers in case["labels"].items():
+        true = f" of {numbers['truth_ml']:.3g}" if "truth_ml" in numbers else ""
+        value = f", Dice {numbers['dice']:.3f}" if numbers.get("dice") is not None else ""
+        parts.append(f"{label} {numbers['predicted_ml']:.3g}{true} ml{value}")
+    return "; ".join(parts[:8]) + (f"; {len(parts) - 8} more" if len(parts) > 8 else "")
+
+
+def _failures(case: Mapping[str, Any], told: Mapping[str, Any]) -> Iterator[str]:
+    if not case["known"]:
+        return
+    if told["kind"] == "classification":
+        if case["guess"] != case["truth"] and case["confidence"] >= SURE:
+            names = names_of(told)
+            yield f"{names[case['guess']]} with {case['confidence']:.0%}, but it is {names[case['truth']]}"
+    elif told["kind"] == "detection":
+        if case["never_hit"]:
+            yield f"{case['never_hit']} of {case['true']} true boxes were never hit"
+    else:
+        for label, numbers in case["labels"].items():
+            if numbers["truth_ml"] > 0 and numbers["predicted_ml"] == 0:
+                yield f"{label}: missed, {numbers['truth_ml']:.3g} ml"
+            elif numbers["truth_ml"] == 0 and numbers["predicted_ml"] > 0:
+                yield f"{label}: {numbers['predicted_ml']:.3g} ml where there is none"
+            elif numbers["dice"] == 0:
+                yield f"{label}: in another place, Dice 0"
+        if any(name.startswith("hd95") for name in case.get("infinite", ())):
+            yield "distances are infinite, and not in their means"
+
+
+def _scores(runs: Sequence[ReportRun]) -> Iterator[Table]:
+    """Tests and last validations, a column for each run."""
+    for title, kind, when in (("Test", "test", "test"), ("Last validation", "train", "last")):
+        told = [run.records.get(kind, {}).get("results", {}).get(when, {}) for run in runs]
+        names = [
+            name
+            for name in dict.fromkeys(name for scores in told for name in scores)
+            if not name.endswith(("_low", "_high"))
+        ]
+        if names:
+            yield Table(
+                title,
+                ["score", *(run.name for run in runs)],
+                [[name, *(_told(of, name) for of in told)] for name in names],
+            )
+
+
+def _told(scores: Mapping[str, Any], name: str) -> str:
+    """A score with its interval."""
+    value = scores.get(name)
+    if value is None:
+        return "no value" if name in scores else ""
+    shown = f"{value:.4g}" if isinstance(value, float) else str(value)
+    ends = [scores.get(f"{name}_{end}") for end in ("low", "high")]
+    return shown if None in ends else f"{shown} ({ends[0]:.4g} to {ends[1]:.4g})"
+
+
+def _facts(run: ReportRun) -> list[tuple[str, dict[str, str], dict[str, str]]]:
+    """Of each record of a run a title, what is short, and what is folded away."""
+    home, told = str(Path.home()), []
+    for kind, record in run.records.items():
+        git = record["git"] or {}
+        changed = ", with changes that are not committed" if git.get("diff") or git.get("untracked") else ""
+        short = {
+            "command": record["command"],
+            "config": record["config_file"] or "",
+            "seed": str(record["seed"]),
+            "code": f"vdt3d {record['vdt3d']}" + (f", commit {git['commit'][:12]}{changed}" if git else ""),
+            "began": f"{record['started'][:16].replace('T', ' ')}, took {record['seconds']:.0f} s"
+            + ("" if record["finished"] else ", not finished"),
+            "data": "; ".join(
+                f"{split}: {found['cases']} cases of {found['type']}" for split, found in record["data"].items()
+            ),
+            "machine": ", ".join(f"{key} {value}" for key, value in record["environment"].items() if value),
+        }
+        config = record["config"] if home == "/" else record["config"].replace(home, "~")
+        packages = "\n".join(f"{name} {version}" for name, version in record["packages"].items())
+        told.append((f"{run.name}: {kind}", short, {"config": config, "packages": packages}))
+    return told
+
+
+def _in_turn(places: Sequence[int]) -> list[int]:
+    """First, last, middle one, and so on inwards: what is shown first when not all fits."""
+    order = [*places[:2], *places[-1:], *places[len(places) // 2 :][:1]]
+    ends = [place for pair in zip(places, reversed(places), strict=True) for place in pair]
+    return list(dict.fromkeys([*order, *ends]))
+
+
+# ---- files -----------------------------------------------------------------------------------------------------------
+
+
+def _json(content: Mapping[str, Any]) -> Markup:
+    """JSON that may stand within a script element: nothing in it can end the element."""
+    return Markup(json.dumps(content, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c"))
+
+
+def _hash(text: str) -> str:
+    return f"sha256-{b64encode(sha256(text.encode()).digest()).decode()}"
+
+
+def _uri(content: bytes, kind: str) -> str:
+    return f"data:image/{kind};base64,{b64encode(content).decode()}"
+
+
+def _png(figure: Figure) -> tuple[str, int]:
+    """The figure, and how many pixels of a page it is wide."""
+    file = BytesIO()
+    figure.savefig(file, format="png", dpi=150)
+    return _uri(file.getvalue(), "png"), round(96 * figure.get_figwidth())
