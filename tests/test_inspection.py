@@ -24,7 +24,7 @@ from vdt3d.datasets.inspection import (
 from vdt3d.datasets.inspection.facts import Region
 from vdt3d.datasets.inspection.findings import robust_scores
 from vdt3d.datasets.inspection.spectrum import bands, ends, motions
-from vdt3d.datasets.synthetic.phantoms import draw_nodule, draw_organs
+from vdt3d.datasets.synthetic.phantoms import ORGANS, draw_nodule, draw_organs
 from vdt3d.io import write_nifti
 from vdt3d.structures import LabelMap, Volume, affine_from_spacing
 
@@ -284,6 +284,9 @@ def test_the_guides_commands_run(tmp_path: Path, monkeypatch):
         assert words[:2] == ["python", "tools/dataset/examine.py"]
         main(["inspect", *words[2:], "--workers", "1", *(["--cfg-options", *short] if ".py" in words[2] else [])])
     assert Path("work_dirs/segment/inspection/inspection.html").is_file()
+    case, *_ = json.loads(Path("work_dirs/segment/inspection/inspection.json").read_text())["cases"]
+    names = ["background", *ORGANS]
+    assert case["regions"] and all(names[int(label)] == region["name"] for label, region in case["regions"].items())
     assert Path("work_dirs/scans/inspection/inspection.json").is_file()
 
 

@@ -47,6 +47,9 @@ def test_the_edge_is_where_the_last_rise_begins():
     assert curve.edge == 4.0 and curve.suggestion == 2.0
     assert RateCurve(rates, (5.0, 6.0, 4.0, 2.0, 3.0, 5.0, math.nan), (5.0,) * 7, diverged=True).edge == 4.0
     assert RateCurve(rates, (5.0,) * 7, (5.0,) * 7, diverged=False).suggestion is None
+    bounded = RateCurve(rates, (5.0,) * 7, (5.0, 4.9, 3.0, 2.0, 2.0, 2.5, 3.0), diverged=False)
+    assert bounded.suggestion == bounded.steepest == rates[1]  # from the second to the third it falls by 1.9
+    assert RateCurve(rates, (5.0,) * 7, (5.0, 4.9, 4.8, 4.9, 5.0, 5.1, 5.0), diverged=False).suggestion is None
 
 
 def test_the_steepest_descent_is_before_the_lowest_loss():

@@ -25,7 +25,7 @@ from vdt3d.engine.overfit import (
 from vdt3d.registry import DATASETS
 from vdt3d.utils.random import stream
 
-SOUND = dict(losses=[1.0] * 10 + [0.01] * 90, score=0.5, trainable=10, moved=10)
+SOUND = dict(losses=[1.0] * 10 + [0.01] * 90, scores=[0.5], trainable=10, moved=10)
 
 
 @DATASETS.register_module()
@@ -67,6 +67,7 @@ def config(folder: Path, **changes) -> Config:
         (dict(agreement=0.1), "labels: only 10% of neighbours agree"),
         (dict(mean=80.0, std=70.0), "inputs: their mean is 80"),
         (dict(std=0.001), "inputs: their mean is 0 and their standard deviation 0.001"),
+        (dict(scores=[0.5, 0.91, math.nan]), "steps: the loss went from 1 to 0.01, and the score came to 0.91"),
         (dict(), "labels or scores: the loss went from 1 to 0.01, yet the score is 0.5"),
         (dict(losses=[1.0] + [0.5] * 99), "rate or steps: the loss went from 1 to 0.5"),
         (dict(losses=[1.0] * 100), "loss or rate: the loss went from 1 to 1"),
@@ -77,8 +78,8 @@ def test_the_evidence_is_named(evidence: dict, word: str):
 
 
 def test_what_was_learned_needs_no_advice():
-    assert diagnose(Evidence(**(SOUND | dict(score=0.99, mean=80.0)))) == []
-    assert diagnose(Evidence(**(SOUND | dict(score=0.98)))) != []  # more than that is asked
+    assert diagnose(Evidence(**(SOUND | dict(scores=[0.2, 0.99], mean=80.0)))) == []
+    assert diagnose(Evidence(**(SOUND | dict(scores=[0.98])))) != []  # more than that is asked
 
 
 def test_mastery_is_one_at_best():

@@ -1,7 +1,7 @@
 """Find the learning rate of a config: a ramp over a hundred steps, from 1e-7 until the loss diverges.
 
-The suggestion is half of the rate from which the loss rose; the rate of steepest descent is the cautious choice. The
-curve is drawn; nothing is trained, and no weights are written.
+The suggestion is half of the rate from which the loss rose or, where it did not diverge, that of steepest descent, the
+cautious choice. The curve is drawn; nothing is trained, and no weights are written.
 """
 
 from argparse import ArgumentParser, Namespace
@@ -32,7 +32,9 @@ def run(args: Namespace) -> None:
     if curve.steepest is not None:
         lines.append(f"steepest descent at {curve.steepest:.1e}")
     if curve.suggestion is None:
-        lines.append(f"no suggestion: the loss did not diverge up to a rate of {curve.rates[-1]:g}; does it learn?")
+        lines.append("no suggestion: at no rate did the loss fall; does it learn?")
     else:
+        if not curve.diverged:
+            lines.append(f"the loss did not diverge up to {curve.rates[-1]:g}: the steepest descent is suggested")
         lines.append(f"suggested: --cfg-options optim_wrapper.optimizer.lr={curve.suggestion:.1e}")
     Console(highlight=False, markup=False).print("\n".join(lines), soft_wrap=True)

@@ -21,6 +21,7 @@ from vdt3d.visualization.grid import save
 from vdt3d.visualization.tuning import rate_figure
 
 KEPT = 0.9  # share of the past in the smoothed loss
+FALLEN = 0.05  # of the first loss: less is noise
 DIVERGED = 4.0  # times the lowest smoothed loss
 
 
@@ -51,18 +52,23 @@ class RateCurve:
 
     @property
     def suggestion(self) -> float | None:
-        """Half of ``edge``: gradient descent on a x^2 / 2 diverges from a rate of 2 / a on, and is fastest at 1 / a."""
-        return None if self.edge is None else self.edge / 2
+        """Half of ``edge``: gradient descent on a x^2 / 2 diverges from a rate of 2 / a on, and is fastest at 1 / a.
+
+        A bounded loss of a network with norms may never diverge: then it is ``steepest``; None where it did not fall.
+        """
+        return self.steepest if self.edge is None else self.edge / 2
 
     @property
     def steepest(self) -> float | None:
-        """Where the smoothed loss falls fastest along the logarithm of the rate, the cautious choice; None for nowhere.
+        """Where the smoothed loss falls fastest along the logarithm of the rate, the cautious choice; None where it
+        falls by less than ``FALLEN``.
 
         On a fast ramp this is well below the best rate, as the loss has fallen before it is reached.
         """
         lowest = int(np.argmin([loss if math.isfinite(loss) else math.inf for loss in self.smoothed]))
-        falls = np.diff(self.smoothed[: lowest + 1])
-        return self.rates[int(falls.argmin())] if len(falls) and falls.min() < 0 else None
+        if not self.smoothed[lowest] < (1 - FALLEN) * self.smoothed[0]:
+            return None
+        return self.rates[int(np.diff(self.smoothed[: lowest + 1]).argmin())]
 
     def report(self) -> dict[str, Any]:
         """All of it, for a json file."""

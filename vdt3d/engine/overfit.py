@@ -24,6 +24,7 @@ from vdt3d.registry import DATASETS
 from vdt3d.utils.files import write_json
 
 ENOUGH = 0.98
+ALMOST = 0.9  # what trains on something other than it is scored on does not come so far
 VALIDATIONS = 10
 TRUTHS = ("gt_label", "gt_labels", "gt_boxes")  # fields of data samples
 
@@ -34,7 +35,7 @@ class Evidence:
 
     Fields:
         losses: of every step; the last one may be no number.
-        score: the best of ``mastery``; nan without a validation.
+        scores: of every validation that of ``mastery``.
         trainable, moved: how many parameters may be trained, and how many stand in tensors that changed.
         still: parts of the model of which nothing changed.
         mean, std: of the inputs, as the network is fed them.
@@ -43,7 +44,7 @@ class Evidence:
     """
 
     losses: list[float] = field(default_factory=list)
-    score: float = math.nan
+    scores: list[float] = field(default_factory=list)
     trainable: int = 0
     moved: int = 0
     still: list[str] = field(default_factory=list)
@@ -51,6 +52,11 @@ class Evidence:
     std: float = 1.0
     contradictions: list[str] = field(default_factory=list)
     agreement: float = math.nan
+
+    @property
+    def score(self) -> float:
+        """The best of ``scores``; nan where there is none that is a number."""
+        return max((score for score in self.scores if math.isfinite(score)), default=math.nan)
 
     @property
     def learned(self) -> bool:
@@ -95,6 +101,8 @@ def _of_loss(seen: Evidence) -> str:
     tenth = max(1, len(seen.losses) // 10)
     first, last = seen.losses[0], float(np.mean(seen.losses[-tenth:]))
     told = f"the loss went from {first:.3g} to {last:.3g}"
+    if seen.score > ALMOST:
+        return f"steps: {told}, and the score came to {seen.score:.3g}: nearly there; try more --steps"
     if last < 0.25 * first:
         return (
             f"labels or scores: {told}, yet the score is {seen.score:.3g}: what is trained on is not what is scored; "
@@ -152,7 +160,8 @@ def overfit(config: Config, *, cases: int = 2, steps: int = 1200) -> tuple[str, 
         look_at_inputs(runner, seen)
         runner.train()
     advice = diagnose(seen)
-    write_json(out / "overfit.json", {"learned": seen.learned, "advice": advice, "of": watch.name, **asdict(seen)})
+    told = {"learned": seen.learned, "score": seen.score, "of": watch.name, "advice": advice}
+    write_json(out / "overfit.json", told | asdict(seen))
     return watch.name, seen
 
 
@@ -311,7 +320,7 @@ class _Watch(Hook):
 
     def after_val_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
         self.name, score = mastery(metrics)
-        self.seen.score = float(np.fmax(self.seen.score, score))
+        self.seen.scores.append(score)
         runner.train_loop.stop_training = self.seen.learned
 
     def after_train(self, runner: Runner) -> None:

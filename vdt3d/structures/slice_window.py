@@ -1,13 +1,15 @@
 """SliceWindow: which neighbouring slices a network sees at once, and of which of them it answers."""
 
-from dataclasses import dataclass, fields
-from typing import Any, Literal, Self
+from dataclasses import dataclass
+from typing import Literal
+
+from vdt3d.structures.window import Window
 
 OUTSIDE = -1  # in the positions of a window: a slice that does not exist and is shown as zeros
 
 
 @dataclass(frozen=True)
-class SliceWindow:
+class SliceWindow(Window):
     """A window of slices around (or from) a target slice; positions count from 0 along the axis of the slices.
 
     Args:
@@ -40,20 +42,6 @@ class SliceWindow:
         for name, choices in (("target", ("centre", "first", "all")), ("edge", ("clamp", "repeat", "zero"))):
             if getattr(self, name) not in choices:
                 raise ValueError(f"{name}={getattr(self, name)!r} is unknown; choose one of {', '.join(choices)}")
-
-    @classmethod
-    def of(cls, window: Self | dict[str, Any] | None) -> Self:
-        """The window of a config: its arguments, or nothing for the default one.
-
-        Raises:
-            ValueError: it cannot be, or an argument is none.
-        """
-        if isinstance(window, cls):
-            return window
-        known = [field.name for field in fields(cls)]
-        if unknown := sorted((window or {}).keys() - set(known)):
-            raise ValueError(f"a window has no {', '.join(unknown)}; it has {', '.join(known)}")
-        return cls(**(window or {}))
 
     @property
     def place(self) -> int:

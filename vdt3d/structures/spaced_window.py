@@ -2,8 +2,10 @@
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
-from typing import Any, NamedTuple, Self
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from vdt3d.structures.window import Window
 
 
 class Source(NamedTuple):
@@ -20,7 +22,7 @@ class Source(NamedTuple):
 
 
 @dataclass(frozen=True)
-class SpacedWindow:
+class SpacedWindow(Window):
     """A window of slices ``spacing`` mm apart, of which the one at ``place`` is the key slice, the one answered.
 
     Slice ``p`` from the key lies ``p * spacing / interval`` slices from it in a scan whose slices follow one another by
@@ -44,20 +46,6 @@ class SpacedWindow:
             raise ValueError(
                 f"slices={self.slices}, spacing={self.spacing}: one slice or more, a positive length in mm"
             )
-
-    @classmethod
-    def of(cls, window: Self | dict[str, Any] | None) -> Self:
-        """The window of a config: its arguments, or nothing for the default one.
-
-        Raises:
-            ValueError: it cannot be, or an argument is none.
-        """
-        if isinstance(window, cls):
-            return window
-        known = [field.name for field in fields(cls)]
-        if unknown := sorted((window or {}).keys() - set(known)):
-            raise ValueError(f"a window spaced in mm has no {', '.join(unknown)}; it has {', '.join(known)}")
-        return cls(**(window or {}))
 
     @property
     def place(self) -> int:

@@ -36,6 +36,7 @@ class Entry(NamedTuple):
         group: its patient; "" where nobody said.
         dataset: the pickled config of the data set that reads it; empty for files of a folder.
         case: what the data set, or ``_read_file``, is told.
+        labels: names of the labels of its label map from 0 on, where the data set tells them.
     """
 
     name: str
@@ -45,6 +46,7 @@ class Entry(NamedTuple):
     group: str
     dataset: bytes
     case: dict[str, Any]
+    labels: tuple[str, ...] = ()
 
 
 def config_entries(datasets: Mapping[str, Mapping[str, Any]]) -> list[Entry]:
@@ -75,6 +77,7 @@ def config_entries(datasets: Mapping[str, Mapping[str, Any]]) -> list[Entry]:
                 group=_group(case, name),
                 dataset=packed,
                 case={key: value for key, value in case.items() if key != "sample_idx"},
+                labels=tuple(classes) if target is None else (),
             )
     return list(found.values())
 

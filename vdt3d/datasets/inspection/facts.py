@@ -1,6 +1,6 @@
 """What there is to know of one case: its grid, intensities and labels, and the spectra that copies are found by."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from itertools import combinations
@@ -20,11 +20,12 @@ SLICES = 4  # scans of so many slices, or more, are compared slice by slice, too
 
 
 class Region(NamedTuple):
-    """One label in one case: voxels, volume, connected parts (26 neighbours)."""
+    """One label in one case: voxels, volume, connected parts (26 neighbours), and its name, where it is known."""
 
     voxels: int
     mm3: float
     components: int
+    name: str = ""
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,7 +92,7 @@ def _measures(entry: Entry, sample: Sample) -> dict[str, object]:
         "spacing": tuple(np.round(image.spacing, 4).tolist()),
         "orientation": "".join(aff2axcodes(image.affine[:, [2, 1, 0, 3]])),
         "percentiles": tuple(percentiles),
-        "regions": _regions(truth) if isinstance(truth, LabelMap) else None,
+        "regions": _regions(truth, entry.labels) if isinstance(truth, LabelMap) else None,
         "annotators": _agreement(read_masks_of(entry, image.shape)),
         "box_sizes": _sizes(sample.boxes) if sample.boxes is not None else None,
         "digest": _digest(image),
@@ -100,7 +101,7 @@ def _measures(entry: Entry, sample: Sample) -> dict[str, object]:
     }
 
 
-def _regions(label_map: LabelMap) -> dict[int, Region]:
+def _regions(label_map: LabelMap, names: Sequence[str]) -> dict[int, Region]:
     """Of each label but the background."""
     labels_DHW = np.asarray(label_map.array)[0]
     labels_DHW = labels_DHW.astype(np.uint8 if labels_DHW.max() < 256 else np.uint32)
@@ -110,7 +111,12 @@ def _regions(label_map: LabelMap) -> dict[int, Region]:
     voxels = np.bincount(labels_DHW.reshape(-1))
     volume = float(np.prod(label_map.spacing))
     return {
-        int(label): Region(int(voxels[label]), voxels[label] * volume, int((label_of_part[1:] == label).sum()))
+        int(label): Region(
+            int(voxels[label]),
+            voxels[label] * volume,
+            int((label_of_part[1:] == label).sum()),
+            names[label] if label < len(names) else "",
+        )
         for label in np.flatnonzero(voxels)
         if label not in (0, IGNORED)
     }

@@ -202,7 +202,7 @@ def _labels(cases: Sequence[Facts], good: list[int]) -> Iterator[Finding]:
             having[label].append(number)
     for label, numbers in sorted(having.items()):
         if len(numbers) < RARE * len(labelled):
-            text = f"label {label} is in {len(numbers)} of {len(labelled)} cases"
+            text = f"{_called(label, cases[numbers[0]])} is in {len(numbers)} of {len(labelled)} cases"
             yield Finding("labels", text, *_told(cases, numbers))
     targets = defaultdict(Counter)
     for number in good:
@@ -230,6 +230,12 @@ def _annotators(cases: Sequence[Facts], good: list[int]) -> Iterator[Finding]:
         yield Finding("annotators", text, tuple(apart), notes)
 
 
+def _called(label: int, case: Facts) -> str:
+    """A label that the case has, by number and, where it is known, name."""
+    name = case.regions[label].name
+    return f"label {label} ({name})" if name else f"label {label}"
+
+
 def measures(cases: Sequence[Facts], good: Sequence[int]) -> dict[str, tuple[np.ndarray, bool]]:
     """What cases are compared by: (N,) values by name, nan where a case has none, and whether ratios count."""
     chosen = [cases[number] for number in good]
@@ -243,10 +249,11 @@ def measures(cases: Sequence[Facts], good: Sequence[int]) -> dict[str, tuple[np.
     found["median intensity"] = middle, False
     found[CONTRAST] = high - low, True
     regions = [case.regions or {} for case in chosen]
-    for label in sorted({label for each in regions for label in each}):
+    called = {label: _called(label, case) for case in chosen for label in case.regions or ()}
+    for label in sorted(called):
         for name, field in (("volume (mm3)", "mm3"), ("parts", "components")):
             values = [float(getattr(each[label], field)) if label in each else np.nan for each in regions]
-            found[f"label {label}: {name}"] = np.array(values), True
+            found[f"{called[label]}: {name}"] = np.array(values), True
     return found
 
 
