@@ -1,4 +1,4 @@
-"""Lesions among vessels, in phantoms: P3D, from scratch and from VDT, beside a 2D network of the same width.
+"""Lesions among vessels, in phantoms: P3D, from scratch and from VDT, beside 2D networks of the same width.
 
 python benchmarks/experiments/phantom_lesions.py WORK_DIR --weights-vdt FILE [--arms ...] [--worlds ...] [--seeds ...]
 FILE is the checkpoint of configs/imagenet_pretrain/p3d-18baw16_vdt_... (cifar10_pretraining.py WORK_DIR p3d). All arms
@@ -16,7 +16,8 @@ import record
 ARMS = {
     "p3d": "configs/debug/detect.py",
     "p3d from vdt": "configs/debug/detect.py",
-    "2d": "configs/debug/detect_2d.py",
+    "2d": "configs/debug/detect_2d.py",  # three slices are the colours
+    "2d, 1 slice": "configs/debug/detect_2d_1-slice.py",
 }
 WORLDS = {"tubes": "(1,3)", "no tubes": "(0,0)"}  # distractors a window
 RATES = (0.125, 0.25, 0.5, 1, 2, 4, 8, 16)  # false positives an image
@@ -31,7 +32,7 @@ def main() -> None:
     parser.add_argument("--arms", nargs="+", default=list(ARMS), choices=ARMS)
     parser.add_argument("--worlds", nargs="+", default=list(WORLDS), choices=WORLDS)
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
-    parser.add_argument("--steps", type=int, default=1000)
+    parser.add_argument("--steps", type=int, default=500)
     args = parser.parse_args()
     if "p3d from vdt" in args.arms and args.weights_vdt is None:
         parser.error("the arm 'p3d from vdt' wants --weights-vdt")
@@ -39,7 +40,7 @@ def main() -> None:
         for world in args.worlds:
             for arm in args.arms:
                 key = {"arm": arm, "world": world, "seed": seed, "steps": args.steps}
-                folder = args.work_dir / f"{arm}-{world}-{seed}-{args.steps}".replace(" ", "-")
+                folder = args.work_dir / f"{arm}-{world}-{seed}-{args.steps}".replace(",", "").replace(" ", "-")
                 start = [f"load_from={args.weights_vdt.resolve()}"] if arm == "p3d from vdt" else []
                 record.once("phantom_lesions", key, lambda k=key, f=folder, s=start: run(k, f, s))
 
