@@ -36,7 +36,13 @@ BORROWED = {
     "CONTRIBUTING.md": "contributing.md",
     "configs/README.md": "configs.md",
     "data/README.md": "data.md",
-    **{f"notebooks/{path.name}": f"notebooks/{path.stem}.md" for path in sorted((ROOT / "notebooks").glob("*.ipynb"))},
+}
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+# Where a link to a file or folder of the repository leads on the site.
+PLACES = {
+    **BORROWED,
+    "notebooks": "notebooks/index.md",
+    **{f"notebooks/{path.name}": f"notebooks/{path.stem}.md" for path in NOTEBOOKS},
 }
 LINK = re.compile(r"(\]\()([^)#\s]+)((?:#[^)\s]*)?\))")
 
@@ -44,20 +50,15 @@ LINK = re.compile(r"(\]\()([^)#\s]+)((?:#[^)\s]*)?\))")
 def on_config(config: MkDocsConfig) -> MkDocsConfig:
     """Put the generated pages into the navigation, under Reference."""
     (reference,) = (section["Reference"] for section in config.nav if "Reference" in section)
-    listed = {entry if isinstance(entry, str) else next(iter(entry)) for entry in reference}
     for title, folder in (("Parts of a config", "config"), ("Python", "api")):
-        if title not in listed:  # `mkdocs serve` calls again
-            reference.append({title: [uri for uri in generated() if uri.startswith(f"reference/{folder}/")]})
-    if "Commands" not in listed:
-        reference += [{"Commands": "reference/commands.md"}, {"Published weights": "reference/weights.md"}]
+        reference.append({title: [uri for uri in generated() if uri.startswith(f"reference/{folder}/")]})
     return config
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Add the pages that lie elsewhere, and those made of the code."""
     for source, uri in BORROWED.items():
-        text = (ROOT / source).read_text(encoding="utf-8")
-        files.append(File.generated(config, uri, content=notebook_page(text) if source.endswith(".ipynb") else text))
+        files.append(File.generated(config, uri, abs_src_path=str(ROOT / source)))
     for uri, text in generated().items():
         files.append(File.generated(config, uri, content=text))
     return files
@@ -65,13 +66,13 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
     """Make links between files of the repository links between pages of the site."""
-    sources = {uri: source for source, uri in BORROWED.items()}
+    sources = {uri: source for source, uri in PLACES.items()}
     here = page.file.src_uri
     folder = posixpath.dirname(sources.get(here, f"docs/{here}"))
 
     def on_site(link: re.Match) -> str:
         target = posixpath.normpath(posixpath.join(folder, link[2]))
-        uri = BORROWED.get(target) or (target.startswith("docs/") and target.removeprefix("docs/"))
+        uri = PLACES.get(target) or (target.startswith("docs/") and target.removeprefix("docs/"))
         if not uri or files.get_file_from_path(uri) is None:
             return link[0]  # nothing of the site: mkdocs complains, if it is a link at all
         return link[1] + posixpath.relpath(uri, posixpath.dirname(here) or ".") + link[3]
@@ -79,18 +80,26 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
     return LINK.sub(on_site, markdown)
 
 
-def notebook_page(text: str) -> str:
-    """The cells of a notebook one after another: text as it is, code as code."""
-    cells = [(cell["cell_type"], "".join(cell["source"])) for cell in json.loads(text)["cells"]]
-    return "\n\n".join(source if kind == "markdown" else f"```python\n{source}\n```" for kind, source in cells)
-
-
 @cache
 def generated() -> dict[str, str]:
     """The pages made of the code: Markdown by its path on the site."""
     pages = {f"reference/config/{name.lower()}.md": config_page(part) for name, part in config_registries().items()}
     pages |= {f"reference/api/{package}.md": api_page(modules) for package, modules in packages().items()}
+    pages |= notebook_pages()
     return pages | {"reference/commands.md": commands_page(), "reference/weights.md": weights_page()}
+
+
+def notebook_pages() -> dict[str, str]:
+    """The notebooks, cell after cell, and a list of them."""
+    listed, pages = [], {}
+    for path in NOTEBOOKS:
+        cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+        sources = [(cell["cell_type"], "".join(cell["source"])) for cell in cells]
+        blocks = [source if kind == "markdown" else f"```python\n{source}\n```" for kind, source in sources]
+        pages[PLACES[f"notebooks/{path.name}"]] = "\n\n".join(blocks)
+        listed.append(f"- [{sources[0][1].splitlines()[0].lstrip('# ')}]({path.stem}.md)")
+    about = "# Notebooks\n\nThey lie in `notebooks/`, without results: to be run in Jupyter, or read here.\n\n"
+    return {"notebooks/index.md": about + "\n".join(listed), **pages}
 
 
 def config_registries() -> dict[str, Registry]:

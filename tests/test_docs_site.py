@@ -48,6 +48,7 @@ def test_links_out_of_the_folder_lead_to_pages(site):
     assert 'href="project.html#what-it-promises"' in (site / "zoo.html").read_text(encoding="utf-8")
     assert 'id="what-it-promises"' in (site / "project.html").read_text(encoding="utf-8")
     assert 'src="images/predictions.png"' in (site / "project.html").read_text(encoding="utf-8")
+    assert 'href="notebooks/index.html"' in (site / "cli.html").read_text(encoding="utf-8")
     assert 'href="slice_windows.html"' in (site / "configs.html").read_text(encoding="utf-8")
 
 

@@ -25,7 +25,7 @@ def main() -> None:
     scan = Sample(Volume(hu[None], affine), LabelMap(labels[None], affine), name="phantom")
     seen = ResampleSpacing3D(TOLD)(scan)
     back = undo(seen.label_map, seen)
-    figure, panels = plt.subplots(1, 4, figsize=(11, 3.2))
+    figure, panels = plt.subplots(1, 4, figsize=(11, 2.5))
     draw(panels[0], scan.image, scan.label_map, "as stored: 34 x 110 voxels,\ndrawn as squares", square=True)
     draw(panels[1], scan.image, scan.label_map, "in the world: 8 x 3.2 mm a voxel")
     draw(panels[2], seen.image, seen.label_map, "the network's grid: 7 x 12 mm,\nits labels")

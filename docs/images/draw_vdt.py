@@ -22,7 +22,7 @@ def main() -> None:
     picture_HWC = draw_picture(draw_system(np.random.default_rng(4)), 160, np.random.default_rng(2))
     colours = [picture_HWC[..., colour] for colour in range(3)]
     hu, _ = draw_organs(np.random.default_rng(3), (24, 140, 140), (5.0, 2.5, 2.5))
-    scan = list(255 * np.clip((hu[11:14, ::-1, ::-1] + 160) / 400, 0, 1))  # as hung: front on top, the right on the left
+    scan = list(255 * np.clip((hu[11:14, ::-1, ::-1] + 160) / 400, 0, 1))  # front on top, as hung
     figure, (photograph, ordered, shuffled, target) = plt.subplots(1, 4, figsize=(11, 3.1))
     photograph.imshow(picture_HWC)
     photograph.set_title("a picture\n(3, H, W)", fontsize=9)

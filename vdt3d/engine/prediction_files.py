@@ -132,9 +132,12 @@ class LabelFiles(PredictionFiles):
 
     def _draw(self, name: str, volume: Volume, labels: LabelMap, classes: Sequence[str]) -> None:
         from vdt3d.visualization import save, volume_sheet  # matplotlib, which most runs do without
+        from vdt3d.visualization.findings import AIR, CT_ABDOMEN
 
         first = volume.replace(array=np.asarray(volume.array[:1]))
-        sheet = volume_sheet(first, labels, classes=classes[1:], title=f"{name}. {NOTE}", planes=SHEET_PLANES)
+        window = CT_ABDOMEN if first.array.min() < AIR else None
+        options = dict(title=f"{name}. {NOTE}", planes=SHEET_PLANES, window=window)
+        sheet = volume_sheet(first, labels, classes=classes[1:], **options)
         save(sheet, self.out / "sheets" / f"{name}.png", dpi=150)
 
 

@@ -11,7 +11,7 @@ from vdt3d.visualization.sheets import legend_of, rgb, slice_rows, to_grey
 from vdt3d.visualization.windows import Regions, painted
 
 TRUE, FOUND = PALETTE[2], PALETTE[0]  # colours of boxes
-SUREST = 3  # boxes drawn of those a model found
+SUREST, LEAST = 3, 0.05  # of the boxes a model found, so many are drawn, of such a score
 
 
 def predictions_page(
@@ -100,7 +100,8 @@ def boxes_page(
 
     Args:
         volumes: their first channel is drawn.
-        truth, found: on any grid in the volume's space; of those found, the best first, the surest three are drawn.
+        truth, found: on any grid in the volume's space; of those found, the best first, the surest three of a score
+            of 0.05 or more are drawn.
         scores: (N,) of those found.
         names: of the cases (never a patient's).
     """
@@ -109,18 +110,19 @@ def boxes_page(
         volumes, truth, found, scores, names or [""] * len(volumes), strict=True
     ):
         sets = [None if boxes is None else boxes.on(volume.affine).corners for boxes in (right, said)]
-        drawn = [corners for corners in (sets[0], sets[1][:SUREST]) if corners is not None]
+        sure = [float(score) for score in sure[:SUREST] if score >= LEAST]
+        drawn = [corners for corners in (sets[0], sets[1][: len(sure)]) if corners is not None]
         first = next((corners[0] for corners in drawn if len(corners)), None)
         place = volume.shape[0] // 2 if first is None else int((first[0] + first[3]) / 2)
         place = min(max(place, 0), volume.shape[0] - 1)
         grey = to_grey(np.asarray(volume.array)[0])[place]
         plain = np.repeat(grey[..., None], 3, axis=-1)
         picture = plain.copy()
-        for corners, colour in ((sets[0], TRUE), (sets[1][:SUREST], FOUND)):
+        for corners, colour in ((sets[0], TRUE), (sets[1][: len(sure)], FOUND)):
             for low_d, *low, high_d, bottom, end in [] if corners is None else corners:
                 if low_d <= place + 0.5 <= high_d:
                     _frame(picture, (*low, bottom, end), rgb(colour))
-        told = ", ".join(f"{score:.2f}" for score in sure[:SUREST]) or "nothing"
+        told = ", ".join(f"{score:.2f}" for score in sure) or "nothing"
         known = "unknown" if right is None else len(right)
         captions, aspect = [str(place + 1)] * 2, volume.spacing[1] / volume.spacing[2]
         rows.append(Row([plain, picture], aspect, captions, f"{name}\ntrue boxes: {known}\nmodel: {told}"))
