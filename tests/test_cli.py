@@ -11,8 +11,8 @@ from mmengine.config import Config
 from PIL import Image
 
 from vdt3d.cli import main
-from vdt3d.cli.config import find_config
 from vdt3d.cli.print_config import annotate, place
+from vdt3d.utils.files import find_config
 
 ROOT = Path(__file__).resolve().parents[1]
 SCRIPTS = sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "tools").rglob("*.py"))

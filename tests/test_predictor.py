@@ -31,6 +31,13 @@ def predictor(tmp_path: Path):
     return vdt3d.Predictor(write_config(tmp_path), checkpoint, device="cpu")
 
 
+def test_a_device_or_config_that_is_not_there_is_named(tmp_path):
+    with pytest.raises(ValueError, match="the device 'moon' is not to be had here"):
+        vdt3d.Predictor(write_config(tmp_path), weights(tmp_path, 0.5), device="moon")
+    with pytest.raises(FileNotFoundError, match=r"nowhere\.py: no such config"):
+        vdt3d.Predictor("nowhere.py", weights(tmp_path, 0.5))
+
+
 def test_a_path_an_array_and_a_volume_are_answered_alike(tmp_path, predictor):
     scan = write_scan(tmp_path / "a.nii.gz")
     expected = np.zeros((10, 18, 22))

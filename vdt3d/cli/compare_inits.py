@@ -17,7 +17,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from vdt3d.cli.config import add_config_arguments, find_config, load_config, quiet_imports
+from vdt3d.cli.config import add_config_arguments, load_config, quiet_imports
 
 if TYPE_CHECKING:
     from vdt3d.engine.comparison import Run
@@ -52,6 +52,8 @@ def run(args: Namespace) -> None:
     Raises:
         SystemExit: 1 if runs failed, 143 if one was asked to stop.
     """
+    from vdt3d.utils.files import find_config
+
     path = find_config(args.config)
     quiet_imports()
     from vdt3d.engine.comparison import Run, collect, siblings, summarise

@@ -67,6 +67,8 @@ def read_config(path: Path, overrides: Mapping[str, object] | None = None):
     Raises:
         FileNotFoundError, ValueError: as ``load_config``.
     """
+    from vdt3d.utils.files import find_config
+
     path = find_config(path)
     quiet_imports()
     from mmengine.config import Config
@@ -158,18 +160,6 @@ def pattern(text: str) -> str:
     except re.error as error:
         raise ArgumentTypeError(f"'{text}' is no regular expression: {error}") from None
     return text
-
-
-def find_config(path: Path) -> Path:
-    """``path`` itself, or the config of that name that came with the installed package."""
-    if path.is_file():
-        return path
-    from vdt3d.utils.files import package_roots
-
-    for root in package_roots():
-        if (root / path).is_file():
-            return root / path
-    raise FileNotFoundError(f"{path}: no such config, neither below {Path.cwd()} nor among those of the package")
 
 
 def _override(text: str) -> tuple[str, object]:

@@ -26,7 +26,9 @@ OF_FINDINGS = {"top": "--top", "every": "--every"}
 
 def add_arguments(parser: ArgumentParser) -> None:
     add_config_arguments(parser)
-    parser.add_argument("checkpoint", help="weights: a path, http(s):// address or torchvision:// name")
+    parser.add_argument(
+        "checkpoint", help="weights: a path, http(s):// address or torchvision:// name; or an exported NAME.onnx"
+    )
     parser.add_argument(
         "inputs", nargs="+", type=Path, help="scans, folders of scans, of DICOM series, of slices (PNG), or patterns"
     )

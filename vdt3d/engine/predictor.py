@@ -19,6 +19,7 @@ from vdt3d.io import read_volume, scan_name
 from vdt3d.models import WindowDetector
 from vdt3d.registry import DATASETS, MODELS, TRANSFORMS
 from vdt3d.structures import DetectionSample, LabelMap, Sample, SegmentationSample, Volume, affine_from_spacing
+from vdt3d.utils.files import find_config
 
 
 class Predictor:
@@ -29,7 +30,8 @@ class Predictor:
     through that pipeline one by one, and through the network in batches of ``test_dataloader.batch_size``.
 
     Args:
-        config: of a model that labels voxels, of a classifier or of a ``WindowDetector``, or the path of one.
+        config: of a model that labels voxels, of a classifier or of a ``WindowDetector``, or the path of one, of this
+            folder or of the installed package.
         checkpoints: its weights, or the network exported (``.onnx``); of several the mean probability decides (folds,
             seeds).
         device: where to compute; by default the best there is.
@@ -45,8 +47,10 @@ class Predictor:
 
     Raises:
         CheckpointError: a checkpoint that does not fill the whole model.
-        ValueError: no checkpoint; a config without test data set; a detector or a model without inferer, where there
-            are several, or where anything is asked that needs one; a model without dropout.
+        FileNotFoundError: there is no such config.
+        ValueError: a device that is not there; no checkpoint; a config without test data set; a detector or a model
+            without inferer, where there are several, or where anything is asked that needs one; a model without
+            dropout.
     """
 
     def __init__(
@@ -59,14 +63,14 @@ class Predictor:
         mc_dropout: int = 0,
     ):
         if not isinstance(config, Config):
-            config = Config.fromfile(config, lazy_import=False)
+            config = Config.fromfile(find_config(Path(config)), lazy_import=False)
         paths = [str(path) for path in ([checkpoints] if isinstance(checkpoints, str | Path) else checkpoints)]
         if not paths:
             raise ValueError("a predictor wants at least one checkpoint")
         if config.get("test_dataloader") is None:
             raise ValueError("the config has no test_dataloader, whose pipeline would prepare the scan")
         dataset = config.test_dataloader.dataset
-        self.device = torch.device(device or get_device())
+        self.device = _device(device)
         self.half = bool((config.get("test_cfg") or {}).get("fp16"))  # as mmengine's test loop reads it
         contents = [content_of(path, self.device) for path in paths]
         models = [loaded(config, path, self.device, content) for content, path in zip(contents, paths, strict=True)]
@@ -217,6 +221,16 @@ class Predictor:
     def _answers(self, packed: Sequence[dict[str, Any]]) -> Sequence[SegmentationSample | DetectionSample | DataSample]:
         with torch.no_grad(), autocast(enabled=self.half):
             return self.model.test_step({key: [each[key] for each in packed] for key in packed[0]})
+
+
+def _device(name: str | None) -> torch.device:
+    try:
+        device = torch.device(name or get_device())
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:  # a build without CUDA asserts
+        reason = str(error).splitlines()[0]
+        raise ValueError(f"the device '{name}' is not to be had here ({reason}); leave it out for the best") from error
+    return device
 
 
 def _through(transforms: Sequence[Callable[[Any], Any]], data: Any) -> Any:

@@ -17,6 +17,20 @@ def package_roots() -> tuple[Path, Path]:
     return package.parent, package / ".mim"
 
 
+def find_config(path: Path) -> Path:
+    """``path`` itself, or the config of that name that came with the installed package.
+
+    Raises:
+        FileNotFoundError: there is neither.
+    """
+    if path.is_file():
+        return path
+    for root in package_roots():
+        if (root / path).is_file():
+            return root / path
+    raise FileNotFoundError(f"{path}: no such config, neither below {Path.cwd()} nor among those of the package")
+
+
 def write_aside(path: Path, write: Callable[[Path], None]) -> None:
     """Let ``write`` fill a temporary file beside ``path``, then rename it; on failure nothing of it is left.
 
