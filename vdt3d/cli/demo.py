@@ -36,6 +36,7 @@ def run(args: Namespace) -> None:
         table = f"test_evaluator.out={folder / 'predictions.csv'}"
         files = ("--work-dir", folder, "--out", folder / "test.json", "--cfg-options", table)
         command("test", CLASSIFY, last_checkpoint(folder), *files)
+    command("report", *runs.values(), "-o", out / "report.html")
     draw(runs, out)
     report(runs, out)
 
@@ -91,7 +92,8 @@ def report(runs: Mapping[str, Path], out: Path) -> None:
     cases = sum(scores[key] for key in ("tp", "fp", "tn", "fn"))
     say(f"{cases} made-up cases and one seed: a look at the machinery, no evidence for either.")
     say("\nWhere to look", "bold")
-    say(f"""  {out}/predictions.png        test cases, and what the network says of them
+    say(f"""  {out}/report.html            both tests side by side, and every case to scroll through
+  {out}/predictions.png        test cases, and what the network says of them
   {out}/learning_curves.png    both trainings
   {out}/pictures, phantoms     what the networks are fed
   {out}/from_vdt/*/*.log       everything, as text""")

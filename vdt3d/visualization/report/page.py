@@ -273,7 +273,7 @@ def _cells_of_labels(case: Mapping[str, Any], labels: Sequence[str], hd95: bool)
     cells = [case["score"]] + ([numbers.get("dice") for numbers in told] if len(labels) > 1 else [])
     for numbers in told:
         true = numbers.get("truth_ml")
-        cells.append(f"{numbers.get('predicted_ml', 0):.4g}" + ("" if true is None else f" ({true:.4g})"))
+        cells.append(_ml(numbers.get("predicted_ml", 0)) + ("" if true is None else f" ({_ml(true)})"))
     distances = [value for name, value in case.get("scores", {}).items() if name.startswith("hd95_")]
     distances = [value for value in distances if value is not None]
     return cells + ([float(np.mean(distances)) if distances else None] if hd95 else [])
@@ -298,10 +298,15 @@ def _in_words(case: Mapping[str, Any], told: Mapping[str, Any]) -> str:
         return f"{case['true']} true boxes, {case['never_hit']} never hit; {case['found']} found"
     parts = []
     for label, numbers in case["labels"].items():
-        true = f" of {numbers['truth_ml']:.3g}" if "truth_ml" in numbers else ""
+        true = f" of {_ml(numbers['truth_ml'])}" if "truth_ml" in numbers else ""
         value = f", Dice {numbers['dice']:.3f}" if numbers.get("dice") is not None else ""
-        parts.append(f"{label} {numbers['predicted_ml']:.3g}{true} ml{value}")
+        parts.append(f"{label} {_ml(numbers['predicted_ml'])}{true} ml{value}")
     return "; ".join(parts[:8]) + (f"; {len(parts) - 8} more" if len(parts) > 8 else "")
+
+
+def _ml(volume: float) -> str:
+    """Three digits, and no power of ten."""
+    return f"{volume:.0f}" if volume >= 100 else f"{volume:.3g}"
 
 
 def _failures(case: Mapping[str, Any], told: Mapping[str, Any]) -> Iterator[str]:
@@ -317,9 +322,9 @@ def _failures(case: Mapping[str, Any], told: Mapping[str, Any]) -> Iterator[str]
     else:
         for label, numbers in case["labels"].items():
             if numbers["truth_ml"] > 0 and numbers["predicted_ml"] == 0:
-                yield f"{label}: missed, {numbers['truth_ml']:.3g} ml"
+                yield f"{label}: missed, {_ml(numbers['truth_ml'])} ml"
             elif numbers["truth_ml"] == 0 and numbers["predicted_ml"] > 0:
-                yield f"{label}: {numbers['predicted_ml']:.3g} ml where there is none"
+                yield f"{label}: {_ml(numbers['predicted_ml'])} ml where there is none"
             elif numbers["dice"] == 0:
                 yield f"{label}: in another place, Dice 0"
         if any(name.startswith("hd95") for name in case.get("infinite", ())):
