@@ -85,6 +85,7 @@ def test_a_run_can_be_lengthened_by_resume(trained: Path):
         (["train", "nowhere.py"], "nowhere.py: no such config"),
         (["train", "configs/_base_/default_runtime.py"], "there is no model in it"),
         (["train", CLASSIFY, "--cfg-options", "lr"], "--cfg-options wants key=value, got 'lr'"),
+        (["train", CLASSIFY, "--cfg-options", "a=[b]"], "--cfg-options a: [b] is no Python; words in it want quotes"),
         (["train", CLASSIFY, "--cfg-options", "model.backbone.type=ResNet4D"], "did you mean 'ResNet3D'"),
         (
             ["train", CLASSIFY, "--cfg-options", "model.backbone.nonsense=1"],

@@ -184,7 +184,15 @@ def test_limits_of_agreement():
     ("task", "words"),
     {
         "segmentation": ("Dice of every case", "Volumes", "dice_bowel", "HD95, mm", "95 % interval"),
-        "classification": ("Confusion", "ROC and precision-recall", "Reliability", "Training loss", "Last validation"),
+        "classification": (
+            "Confusion",
+            "ROC and precision-recall",
+            "Reliability",
+            "Training loss",
+            "Last validation",
+            "Layers watched",
+            "epoch 1: what is true",
+        ),
         "detection": ("FROC", "never hit", "1 of 1 true boxes were never hit", "margin"),
     }.items(),
 )

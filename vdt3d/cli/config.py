@@ -168,5 +168,7 @@ def _override(text: str) -> tuple[str, object]:
         raise ValueError(f"--cfg-options wants key=value, got '{text}'")
     try:
         return key, ast.literal_eval(value)
-    except (ValueError, SyntaxError):  # a bare word is a string
+    except (ValueError, SyntaxError) as error:  # a bare word is a string
+        if value.startswith(("[", "(", "{")):
+            raise ValueError(f"--cfg-options {key}: {value} is no Python; words in it want quotes") from error
         return key, {"true": True, "false": False, "none": None}.get(value.lower(), value)

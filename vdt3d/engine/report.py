@@ -41,6 +41,7 @@ def read_run(folder: Path, name: str, inspection: Path | None = None) -> ReportR
         records=records,
         cases=cases,
         losses=folder if _has_losses(folder) else None,
+        pictures=max(folder.glob("pictures/*.png"), key=lambda path: path.stat().st_mtime, default=None),
         validations=read_validations(folder),
         froc=froc if curve is not None else None,
         reliability=_reliability(cases),

@@ -1,6 +1,7 @@
 """The plots of a report: what the cases of one test come to, and curves of several runs."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,6 +13,7 @@ from vdt3d.visualization.curves import STYLES, learning_curves
 from vdt3d.visualization.froc import froc_curves
 from vdt3d.visualization.reliability import reliability_diagram
 from vdt3d.visualization.runs import validation_curves
+from vdt3d.visualization.watching import watched_layers
 
 MOST_PANELS = 6  # scores of validations that are drawn, labels whose volumes are
 MOST_ROWS = 32  # classes of a confusion matrix
@@ -19,10 +21,10 @@ LIMITS = 1.96  # standard deviations of the differences, about 95 % of them (Bla
 
 
 class Chart(NamedTuple):
-    """A figure and what is said of it: a title, and the same in words for who cannot see it."""
+    """A figure, or a picture's file, and what is said of it: a title, and the same in words for who cannot see it."""
 
     title: str
-    figure: Figure
+    figure: Figure | Path
     words: str
 
 
@@ -60,6 +62,12 @@ def _of_training(runs: Sequence[Any]) -> Iterator[Chart]:
     for first in range(0, len(scores), 3):
         shown = scores[first : first + 3]
         yield Chart("Validation", validation_curves(tables, shown), f"{', '.join(shown)} against iterations.")
+    for run in runs:
+        if run.losses is not None and (figure := watched_layers(run.losses)) is not None:
+            yield Chart(f"Layers watched, {run.name}", figure, "A row for each layer, a column for each look.")
+        if run.pictures is not None:
+            words = f"{run.pictures.stem.replace('_', ' ')}: what is true, and what the model said."
+            yield Chart(f"Cases of a validation, {run.name}", run.pictures, words)
 
 
 # ---- labels ----------------------------------------------------------------------------------------------------------

@@ -57,7 +57,8 @@ class ReportRun:
         folder: of the pictures of its cases.
         records: as ``record.json`` has them, of "train", "test" or both.
         cases: what its test left of every case: see ``docs/report.md``.
-        losses: work directory whose training losses are drawn.
+        losses: work directory whose training losses are drawn, and what was watched of its layers.
+        pictures: a page of cases, of the last validation that was drawn.
         validations: a row for each, with ``iter`` and scores.
         froc: json of a FROC curve.
         reliability: confidence, accuracy and count, as ``reliability_diagram`` wants them.
@@ -69,6 +70,7 @@ class ReportRun:
     records: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     cases: Mapping[str, Any] | None = None
     losses: Path | None = None
+    pictures: Path | None = None
     validations: pd.DataFrame | None = None
     froc: Path | None = None
     reliability: tuple[np.ndarray, np.ndarray, np.ndarray] | None = None
@@ -405,8 +407,11 @@ def _uri(content: bytes, kind: str) -> str:
     return f"data:image/{kind};base64,{b64encode(content).decode()}"
 
 
-def _png(figure: Figure) -> tuple[str, int]:
-    """The figure, and how many pixels of a page it is wide."""
+def _png(figure: Figure | Path) -> tuple[str, int]:
+    """The figure, or a picture's file, and how many pixels of a page it is wide."""
+    if isinstance(figure, Path):
+        with Image.open(figure) as picture:
+            return _uri(figure.read_bytes(), "png"), picture.width
     file = BytesIO()
     figure.savefig(file, format="png", dpi=150)
     return _uri(file.getvalue(), "png"), round(96 * figure.get_figwidth())
