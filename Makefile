@@ -14,6 +14,7 @@ help:
 	@echo "make demo    pre-train, fine-tune, test and draw on data made on the spot (minutes, no download of data)"
 	@echo "make test    lint, then every test"
 	@echo "make test-browser  the report's viewer in Debian's chromium, with axe-core (installs both)"
+	@echo "make docs       the documentation as a site, in site/; every warning is an error"
 	@echo "make figures    draw the pictures of README.md and docs/ anew"
 	@echo "make lint    ruff: rules and format"
 	@echo "make bench   speed against plain PyTorch"
@@ -28,6 +29,10 @@ test-browser: $(READY)
 	@command -v chromium >/dev/null && command -v chromedriver >/dev/null || apt-get install -y chromium chromium-driver
 	@test -f node_modules/axe-core/axe.min.js || npm install --no-save --no-package-lock --silent axe-core
 	@$(BIN)/python -m pytest -rs tests/browser
+
+# The variable is the theme's own switch for a notice about mkdocs' future.
+docs: $(READY)
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
 
 # What README.md and docs/ show, drawn anew out of made-up data; wants Debian's chromium, as test-browser does.
 figures: demo

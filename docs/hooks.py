@@ -183,7 +183,7 @@ def commands_page() -> str:
         "# Commands",
         "What `vdt3d COMMAND --help` says. [The command line](../cli.md) tells what all have in common.",
     ]
-    with mock.patch.dict(os.environ, COLUMNS="100"):  # the page's width, not that of whoever builds it
+    with mock.patch.dict(os.environ, COLUMNS="86"):  # the page's width, not that of whoever builds it
         for title, commands in GROUPS.items():
             blocks.append(f"## {title.capitalize()}")
             for name in commands:

@@ -14,7 +14,6 @@ from torch import nn
 
 from vdt3d.engine.loops import IterBasedTrainLoop, batches_from
 from vdt3d.engine.runner import Runner
-from vdt3d.registry import LOOPS
 from vdt3d.utils.files import write_json
 from vdt3d.utils.random import rng_state, set_rng_state
 from vdt3d.visualization.grid import save
@@ -127,7 +126,6 @@ def ramp(
     return RateCurve(tuple(rates), tuple(losses), tuple(smoothed), diverged)
 
 
-@LOOPS.register_module()
 class RampLoop(IterBasedTrainLoop):
     """``ramp`` in the place of a training; ``curve`` is what came of it.
 
@@ -173,7 +171,7 @@ def find_rate(config: Config, *, steps: int = 100, low: float = 1e-7, high: floa
     config.default_hooks = no_default_hooks(config)
     config.param_scheduler = config.val_dataloader = config.val_cfg = config.val_evaluator = None
     config.resume, config.auto_scale_lr = False, None
-    config.train_cfg = dict(type="RampLoop", steps=steps, low=low, high=high)
+    config.train_cfg = dict(type=f"{__name__}.RampLoop", steps=steps, low=low, high=high)
     runner = Runner.from_cfg(config)
     runner.train()
     curve = runner.train_loop.curve
