@@ -122,8 +122,20 @@ def test_parts_that_join_and_averaged_weights_are_those_of_one_process(tmp_path)
 
 
 def score(folder: Path, checkpoint: Path, launcher: str) -> dict:
+    folder.mkdir(exist_ok=True)
     os.chdir(folder)
-    return Runner.from_cfg(tiny.config(folder, launcher=launcher, load_from=str(checkpoint))).test()
+    hooks = (dict(type="ReportHook"),)
+    return Runner.from_cfg(tiny.config(folder, hooks=hooks, launcher=launcher, load_from=str(checkpoint))).test()
+
+
+def reported(folder: Path) -> list[tuple[str, float]]:
+    """Case by case name and score, of those with pictures that are there."""
+    cases = json.loads((folder / "test/cases.json").read_text())["cases"]
+    return [
+        (case["name"], case["score"])
+        for case in cases
+        if (folder / "test/cases" / case["pictures"]["files"]["image"]).is_file()
+    ]
 
 
 def test_seven_cases_on_two_processes_score_as_on_one(tmp_path):
@@ -131,11 +143,13 @@ def test_seven_cases_on_two_processes_score_as_on_one(tmp_path):
     folder.mkdir()
     tiny.train(tiny.config(folder, epochs=1))
     checkpoint = folder / "epoch_1.pth"
-    one = processes.call(score, folder, checkpoint, "none")
-    two = processes.ranks(score, (folder, checkpoint, "pytorch"), free_port())
+    one = processes.call(score, tmp_path / "one", checkpoint, "none")
+    two = processes.ranks(score, (tmp_path / "two", checkpoint, "pytorch"), free_port())
     assert [outcome.code for outcome in (one, *two)] == [0, 0, 0]
     assert one.result["tp"] + one.result["fp"] + one.result["tn"] + one.result["fn"] == 7
     assert two[0].result == one.result
+    assert reported(tmp_path / "two") == reported(tmp_path / "one") and len(reported(tmp_path / "two")) == 7
+    assert len(list((tmp_path / "two/test/cases").iterdir())) == 7  # the eighth, which fills the round, left nothing
 
 
 def is_left(end: str) -> bool:
