@@ -250,6 +250,8 @@ def test_itk_voxels_are_checked_like_all_others(tmp_path, name):
     refused(read_volume, tmp_path / name, r"is a plane of size \(5, 4\)", "volume of one slice")
     SimpleITK.WriteImage(SimpleITK.GetImageFromArray(np.zeros((3, 3, 3, 2)), isVector=True), tmp_path / name)
     refused(read_volume, tmp_path / name, "holds 2 channels", "declare them with channels=2")
+    with pytest.raises(ScanError, match="where 4 was expected; put all 4 into one file, on its fourth axis"):
+        read_volume(tmp_path / name, channels=4)
 
 
 def test_a_nifti_in_disguise_does_not_slip_past_its_checks(tmp_path):

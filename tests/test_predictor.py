@@ -123,7 +123,7 @@ def classifier(tmp_path: Path) -> str:
     path.write_text("""
 head = dict(type="LinearClsHead", num_classes=2)
 model = dict(type="VolumeClassifier", backbone=dict(type="MeanBackbone"), head=head)
-test_dataloader = dict(dataset=dict(type="LIDC", pipeline=[
+test_dataloader = dict(dataset=dict(type="LIDCClassification", pipeline=[
     dict(type="CropForeground3D", margin=0), dict(type="Normalize3D", mean=0.0, std=100.0), dict(type="PackVolume")]))
 """)
     return str(path)
@@ -154,6 +154,16 @@ def test_a_classifier_gives_the_probability_of_every_class(tmp_path, classifier)
     assert said.uncertainty == pytest.approx(0.8113, abs=1e-4) and said.disagreement is None
     nameless = vdt3d.Predictor(classifier, linear(tmp_path, -LN3, ["one"]), device="cpu")(scan)
     assert nameless.classes == ("0", "1") and nameless.label == "0"
+
+
+def test_options_for_the_files_of_a_data_set_are_not_asked_of_other_formats(tmp_path, classifier):
+    scan = write_scan(tmp_path / "a.nii.gz")
+    np.savez(tmp_path / "a.npz", voxel=scan.array[0], mask=np.ones((2, 2, 2)))
+    config = Config.fromfile(classifier, lazy_import=False)
+    config.test_dataloader.dataset.reader = dict(key="voxel", spacing=(1.0, 1.0, 1.0), nan="zero")
+    predictor = vdt3d.Predictor(config, linear(tmp_path, LN3), device="cpu")
+    assert np.array_equal(predictor.read(tmp_path / "a.npz").array, scan.array)
+    assert predictor.read(tmp_path / "a.nii.gz").same_grid(scan)  # by its own spacing
 
 
 def test_several_classifiers_answer_by_their_mean_and_tell_how_far_they_differ(tmp_path, classifier):

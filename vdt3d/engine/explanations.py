@@ -37,7 +37,6 @@ from vdt3d.explain import (
 )
 from vdt3d.inference.way_back import carried
 from vdt3d.inference.window_sweep import as_shown
-from vdt3d.registry import DATASETS
 from vdt3d.structures import LabelMap, Sample, SegmentationSample, SliceWindow, Volume
 from vdt3d.transforms import CutWindow
 from vdt3d.transforms.grid import cut, trilinear
@@ -100,15 +99,10 @@ class Explainer(Predictor):
     """
 
     def __init__(self, config: Config | str | Path, checkpoint: str | Path, *, device: str | None = None):
-        if not isinstance(config, Config):
-            config = Config.fromfile(config, lazy_import=False)
         if is_exported(checkpoint):
             raise ValueError(f"{checkpoint}: is an exported network, without layers to look at; give its checkpoint")
         super().__init__(config, checkpoint, device=device)
         to_channels_last(self.model)  # occlusion asks about many windows at once, which are done sooner
-        of_format = getattr(DATASETS.get(config.test_dataloader.dataset.type), "reader", None)
-        if isinstance(of_format, Mapping):  # of a published data set, in which array of a file its voxels are
-            self._reader = {**of_format, **self._reader}
 
     def explain(
         self,

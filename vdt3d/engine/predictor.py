@@ -1,6 +1,6 @@
 """Predictor: a config and its checkpoints as one callable, from a scan to labels, findings or class probabilities."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -15,7 +15,7 @@ from mmpretrain.structures import DataSample
 
 from vdt3d.engine.ensemble import content_of, join, loaded
 from vdt3d.inference import Assessed, Classified, Findings, join_slices, sweep
-from vdt3d.io import read_volume, scan_name
+from vdt3d.io import fitting_options, read_volume, scan_name
 from vdt3d.models import WindowDetector
 from vdt3d.registry import DATASETS, MODELS, TRANSFORMS
 from vdt3d.structures import DetectionSample, LabelMap, Sample, SegmentationSample, Volume, affine_from_spacing
@@ -90,12 +90,13 @@ class Predictor:
         self.classes = tuple(metainfo.get("classes", ()))
         self.structures = dict(metainfo.get("regions") or {name: at for at, name in enumerate(self.classes) if at})
         self.channels = len(metainfo.get("modality", ())) or 1
-        self._reader = dict(dataset.get("reader") or {})
+        of_format = getattr(DATASETS.get(dataset.type), "reader", None)  # of LIDC, which array of a file is the scan
+        self._reader = {**(of_format if isinstance(of_format, Mapping) else {}), **(dataset.get("reader") or {})}
 
     def read(
         self, path: str | Path, *, series: str | None = None, spacing: tuple[float, float, float] | None = None
     ) -> Volume:
-        """The scan at ``path``, read with the options of the test data set (``reader``).
+        """The scan at ``path``, read with the options of the test data set (``reader``) that are of use for its format.
 
         Args:
             series: which series of a DICOM folder, by its UID.
@@ -105,7 +106,7 @@ class Predictor:
             ScanError: it cannot be trusted, or has other channels than the model was trained with.
         """
         options = {"channels": self.channels} if self.channels > 1 else {}
-        options |= self._reader | ({} if spacing is None else {"spacing": spacing})
+        options |= fitting_options(path, self._reader) | ({} if spacing is None else {"spacing": spacing})
         return read_volume(path, series=series, **options)
 
     def __call__(

@@ -6,7 +6,7 @@ from vdt3d.io.checks import ScanError
 from vdt3d.io.dicom import list_series
 from vdt3d.io.dicom_seg import SegSource, write_dicom_seg
 from vdt3d.io.nifti import write_nifti
-from vdt3d.io.read import read_label_map, read_volume
+from vdt3d.io.read import fitting_options, read_label_map, read_volume
 from vdt3d.io.rle import RunLengths, mask_rows, read_masks, write_masks
 from vdt3d.io.scans import Scan, find_scans, scan_name, with_series
 from vdt3d.io.series import CachedSeries, PictureSeries, Series, write_series
@@ -25,6 +25,7 @@ __all__ = [
     "extract",
     "find_scans",
     "find_slices",
+    "fitting_options",
     "list_cases",
     "list_series",
     "mask_rows",

@@ -45,8 +45,12 @@ def check_channels(path: Path, array: np.ndarray, declared: int | None) -> None:
     found = array.shape[0]
     if found != (declared or 1):
         finding = f"holds {found} channels or frames, where {declared or 1} was expected"
-        one = "save one of them, or labels as one number per voxel"
-        raise ScanError(path, finding, one if declared == 1 else f"declare them with channels={found}")
+        remedies = {
+            None: f"declare them with channels={found}",
+            1: "save one of them, or labels as one number per voxel",
+        }
+        several = f"put all {declared} into one file, on its fourth axis, or declare channels={found}"
+        raise ScanError(path, finding, remedies.get(declared, several))
 
 
 def check_affine(path: Path, affine: np.ndarray) -> None:

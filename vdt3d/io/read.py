@@ -1,8 +1,8 @@
 """The one door for scans: a path in any format becomes a Volume, a LabelMap, or an error that says what to do."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -97,6 +97,18 @@ def read_label_map(
     path = Path(path)
     array, affine = _load(path, 1, key=key, spacing=spacing)
     return upright(path, LabelMap(labels(path, array), affine), shear)
+
+
+def fitting_options(path: str | Path, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Of the options by which a data set reads its own files, those that are of use for ``path``: a NIfTI has no arrays
+    to choose from, and a spacing of its own.
+
+    Raises:
+        ScanError: there is no such file, or it is in no format we read.
+    """
+    form = _format(Path(path))
+    of_some = {name for each in (*FORMATS, DICOM_FOLDER, SLICE_FOLDER) for name in each.options}
+    return {name: value for name, value in options.items() if name in form.options or name not in of_some}
 
 
 def _load(path: Path, channels: int | None, **options) -> tuple[np.ndarray, np.ndarray]:
