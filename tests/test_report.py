@@ -15,6 +15,7 @@ from PIL import Image
 
 from vdt3d.cli import main
 from vdt3d.cli.report import add_arguments
+from vdt3d.engine.report import read_validations
 from vdt3d.engine.report_hook import chosen, hounsfield_of
 from vdt3d.registry import HOOKS
 from vdt3d.structures import Boxes, LabelMap, Volume, affine_from_spacing
@@ -278,6 +279,19 @@ def test_what_is_no_run_is_refused(
     with pytest.raises(SystemExit) as stopped:
         main(["report", *(word.format(run=runs["detection"], empty=tmp_path / "empty") for word in words)])
     assert stopped.value.code == 2 and complaint in capsys.readouterr().err
+
+
+def test_validations_are_those_of_the_training(tmp_path: Path):
+    told = [
+        ("val", 4, 0.5),
+        ("val", 8, 0.6),
+        ("val", 8, 0.7),
+        ("test", 8, 0.1),
+        ("val", 0, 0.2),
+    ]  # 8: gone through again
+    lines = [json.dumps({"split": split, "epoch": 1, "iter": step, "auc": auc}) for split, step, auc in told]
+    (tmp_path / "scores.jsonl").write_text("\n".join(lines))
+    assert read_validations(tmp_path)[["iter", "auc"]].to_numpy().tolist() == [[4, 0.5], [8, 0.7]]
 
 
 def test_sheets_are_pictures_any_program_opens(runs: dict[str, Path]):

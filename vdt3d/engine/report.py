@@ -58,7 +58,8 @@ def read_validations(folder: Path) -> pd.DataFrame | None:
     """A row for each validation of a run, from its ``scores.jsonl``; None where there was none."""
     file = folder / "scores.jsonl"
     lines = file.read_text(encoding="utf-8").splitlines() if file.is_file() else []
-    rows = [row for row in map(json.loads, lines) if row["split"] == "val"]
+    # A validation without training, for a threshold before a test, says iteration 0.
+    rows = [row for row in map(json.loads, lines) if row["split"] == "val" and row["iter"] > 0]
     return pd.DataFrame(rows).drop_duplicates("iter", keep="last") if rows else None
 
 
