@@ -288,7 +288,7 @@ def test_validations_are_those_of_the_training(tmp_path: Path):
         ("val", 8, 0.7),
         ("test", 8, 0.1),
         ("val", 0, 0.2),
-    ]  # 8: gone through again
+    ]  # resumed
     lines = [json.dumps({"split": split, "epoch": 1, "iter": step, "auc": auc}) for split, step, auc in told]
     (tmp_path / "scores.jsonl").write_text("\n".join(lines))
     assert read_validations(tmp_path)[["iter", "auc"]].to_numpy().tolist() == [[4, 0.5], [8, 0.7]]
