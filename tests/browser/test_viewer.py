@@ -250,6 +250,8 @@ def test_boxes(browser: webdriver.Chrome):
     press(browser, "p")
     assert max(pixel(browser, 7 / 20, 9.5 / 24)) - min(pixel(browser, 7 / 20, 9.5 / 24)) < 10
     assert not browser.find_element(By.ID, "heat").is_displayed()
+    text = browser.find_element(By.ID, "viewer").text  # boxes are neither filled nor see-through
+    assert "Truth (dashed)" in text and "filled" not in text and "Opacity" not in text
 
 
 def test_tables_are_sorted(browser: webdriver.Chrome):

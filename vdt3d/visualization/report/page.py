@@ -297,7 +297,8 @@ def _in_words(case: Mapping[str, Any], told: Mapping[str, Any]) -> str:
         true = "truth not known" if case["truth"] is None else f"true: {names[case['truth']]}"
         return f"{true}; answer: {names[case['guess']]}, {case['confidence']:.0%}"
     if told["kind"] == "detection":
-        return f"{case['true']} true boxes, {case['never_hit']} never hit; {case['found']} found"
+        true = "1 true box" if case["true"] == 1 else f"{case['true']} true boxes"
+        return f"{true}, {case['never_hit']} never hit; {case['found']} found"
     parts = []
     for label, numbers in case["labels"].items():
         true = f" of {_ml(numbers['truth_ml'])}" if "truth_ml" in numbers else ""

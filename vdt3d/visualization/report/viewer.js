@@ -52,10 +52,12 @@
   const opacity = slider("opacity", () => { state.opacity = opacity.value / 100; draw(); }, 0, 100, 50);
   const read = make("span", { id: "levels" });
   const overlays = {};
-  for (const [name, text] of [["truth", "Truth (filled)"], ["prediction", "Prediction (outlined)"], ["heat", "Heat"]]) {
+  const looks = { truth: ["Truth (filled)", "Truth (dashed)"], prediction: ["Prediction (outlined)", "Found"], heat: ["Heat"] };
+  for (const name of Object.keys(looks)) {
     const box = make("input", { type: "checkbox", checked: true, id: name });
     box.onchange = () => { state.on[name] = box.checked; draw(); };
-    overlays[name] = { box, label: make("label", {}, box, " " + text) };
+    const text = make("span");
+    overlays[name] = { box, text, label: make("label", {}, box, " ", text) };
     state.on[name] = true;
   }
   const classes = make("fieldset", { id: "classes" });
@@ -140,8 +142,9 @@
     words.textContent = [shown.text, shown.note].filter(Boolean).join(". ");
     for (const [name, one] of Object.entries(overlays)) {
       one.label.hidden = !(name in state.layers) && !(shown.boxes[name] || []).length;
+      one.text.textContent = looks[name][name in state.layers ? 0 : looks[name].length - 1];
     }
-    opacity.parentElement.hidden = !Object.values(overlays).some((one) => !one.label.hidden);
+    opacity.parentElement.hidden = !Object.keys(overlays).some((name) => name in state.layers);
     listWindows(shown);
     listClasses();
     for (const plane of PLANES) {
