@@ -1,10 +1,11 @@
 """VDT pre-training on CIFAR-10 pictures: with and without channel shuffle, P3D, and the 2D network of the same width.
 
-VDT3D_REAL_DATA=... python benchmarks/experiments/cifar10_pretraining.py WORK_DIR [--epochs N] [ARM ...]
+VDT3D_REAL_DATA=... python benchmarks/experiments/cifar10_pretraining.py WORK_DIR [ARM ...] [--epochs N] [--seeds N ...]
 Choices are made on 1,000 of the 10,000 training pictures; the last checkpoint is tested once on the 2,000.
 """
 
 from argparse import ArgumentParser
+from itertools import product
 from pathlib import Path
 
 import record
@@ -18,17 +19,20 @@ ARMS = {
 }
 
 
-def main(work_dir: Path, arms: list[str], epochs: int) -> None:
+def main(work_dir: Path, arms: list[str], epochs: int, seeds: list[int]) -> None:
     data = record.real_data("cifar10_images_subset")
     options = [
         f"{loader}_dataloader.dataset.data_root={data / part}"
         for loader, part in (("train", "train"), ("val", "train"), ("test", "test"))
     ]
     options.append(f"train_cfg.max_epochs={epochs}")
-    for arm in arms or ARMS:
-        folder = work_dir / f"{arm}-{epochs}"
+    for arm, seed in product(arms or ARMS, seeds):
+        folder = work_dir / (f"{arm}-{epochs}-seed{seed}" if seed else f"{arm}-{epochs}")
+        seeded = [*options, f"randomness.seed={seed}"]
         record.once(
-            "cifar10_pretraining", {"arm": arm, "epochs": epochs}, lambda a=arm, f=folder: run(ARMS[a], f, options)
+            "cifar10_pretraining",
+            {"arm": arm, "epochs": epochs, "seed": seed},
+            lambda a=arm, f=folder, o=seeded: run(ARMS[a], f, o),
         )
 
 
@@ -48,5 +52,6 @@ if __name__ == "__main__":
     parser.add_argument("work_dir", type=Path)
     parser.add_argument("arms", nargs="*", metavar="ARM", help=f"of {', '.join(ARMS)}; all when left out")
     parser.add_argument("--epochs", type=int, default=48, help="length of the run; the schedule ends with it")
-    args = parser.parse_args()
-    main(args.work_dir, args.arms, args.epochs)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0], help="a run each; of weights, order and crops")
+    args = parser.parse_intermixed_args()
+    main(args.work_dir, args.arms, args.epochs, args.seeds)
