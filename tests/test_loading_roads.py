@@ -19,7 +19,7 @@ from mmengine.runner import CheckpointLoader, load_checkpoint
 
 from vdt3d import cli
 from vdt3d.engine import Runner
-from vdt3d.engine.checkpoint_hook import point_to
+from vdt3d.engine.hooks.checkpoint import point_to
 from vdt3d.io import read_volume
 from vdt3d.registry import MODELS
 from vdt3d.utils.checkpoint import CheckpointError, read_any

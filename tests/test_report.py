@@ -15,8 +15,9 @@ from PIL import Image
 
 from vdt3d.cli import main
 from vdt3d.cli.report import add_arguments
+from vdt3d.engine.hooks.report import chosen
+from vdt3d.engine.hounsfield import hounsfield_of
 from vdt3d.engine.report import read_validations
-from vdt3d.engine.report_hook import chosen, hounsfield_of
 from vdt3d.registry import HOOKS
 from vdt3d.structures import Boxes, LabelMap, Volume, affine_from_spacing
 from vdt3d.transforms import Normalize3D, Window, ZScore
@@ -115,7 +116,7 @@ def test_pictures_of_the_worst_the_best_and_some_by_chance(tmp_path: Path, monke
         one_by_one = {kept: asked[kept] for kept in chosen(asked, each=2)}
     assert set(one_by_one) == kept
     assert chosen({0: ("a", None), 1: ("b", None)}, each=1) == {1}  # without scores by the digest alone: 3e... < ca...
-    monkeypatch.setattr("vdt3d.engine.report_hook.chosen", lambda cases: set(sorted(cases)[-2:]))
+    monkeypatch.setattr("vdt3d.engine.hooks.report.chosen", lambda cases: set(sorted(cases)[-2:]))
     reports.detection(tmp_path, tuple("abcde"))
     assert [case["name"] for case in read(tmp_path)["cases"] if case["pictures"]] == ["d", "e"]
     assert len(list((tmp_path / "test/cases").iterdir())) == 2

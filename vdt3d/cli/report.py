@@ -36,8 +36,8 @@ def run(args: Namespace) -> None:
     quiet_imports()
     from rich.console import Console
 
+    from vdt3d.engine.hooks.report import PAGE
     from vdt3d.engine.report import read_run
-    from vdt3d.engine.report_hook import PAGE
     from vdt3d.visualization.report import write_report
 
     out = args.out or args.runs[0] / PAGE

@@ -1,23 +1,21 @@
 """Models from their weights: of a checkpoint or an exported network, or of several that answer as one model."""
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import torch
 from mmengine.config import Config
-from mmengine.hooks import Hook
 from mmengine.model import BaseModel, revert_sync_batchnorm
 from mmengine.registry import DefaultScope
 from mmpretrain.structures import DataSample
 from torch import Tensor
 
 from vdt3d.engine.onnx_network import OnnxNetwork, is_exported
-from vdt3d.engine.runner import Runner, to_channels_last
+from vdt3d.engine.runner import to_channels_last
 from vdt3d.inference import CaseInferer, Ensemble, Inferer, dropout_passes
 from vdt3d.inference.ensemble import Network
 from vdt3d.models import VolumeClassifier, WindowDetector
 from vdt3d.models.layers.insertion import insert_layers
-from vdt3d.registry import HOOKS, MODELS
+from vdt3d.registry import MODELS
 from vdt3d.structures import LabelMap, SegmentationSample
 from vdt3d.utils.checkpoint import load_weights, local_copy, read_any, state_dict_of
 
@@ -127,22 +125,3 @@ class _Joined:
 
     def classify(self, network, batch: Tensor, samples: Sequence[DataSample]) -> Sequence[DataSample]:
         return self.inferer.classify(Ensemble(self.networks), batch, samples)
-
-
-@HOOKS.register_module()
-class EnsembleHook(Hook):
-    """Tests with further checkpoints beside the one the runner loads, with draws of dropout, or both.
-
-    Args:
-        checkpoints: paths, http(s):// addresses or torchvision:// names.
-        mc_dropout: as ``join``'s.
-    """
-
-    def __init__(self, checkpoints: Sequence[str | Path] = (), mc_dropout: int = 0):
-        self.checkpoints, self.mc_dropout = [str(path) for path in checkpoints], mc_dropout
-
-    def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        model = runner.bare_model
-        device = next(model.parameters()).device
-        others = [loaded(runner.cfg, path, device) for path in self.checkpoints]
-        join([model, *others], mc_dropout=self.mc_dropout)

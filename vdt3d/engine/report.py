@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from vdt3d.datasets.inspection import KINDS
-from vdt3d.engine.report_hook import CASES, FROC
+from vdt3d.engine.case_records import CASES, FROC
 from vdt3d.engine.run_record import NAME, read_records
 from vdt3d.evaluation.calibration import reliability
 from vdt3d.visualization import read_scalars

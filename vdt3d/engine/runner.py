@@ -26,9 +26,9 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 import vdt3d
-from vdt3d.engine.checkpoint_hook import latest_checkpoint
 from vdt3d.engine.data import build_dataloader
 from vdt3d.engine.distributed import init_distributed
+from vdt3d.engine.hooks.checkpoint import latest_checkpoint
 from vdt3d.engine.loops import ValLoop
 from vdt3d.engine.schedules import follow, same_schedule, state_of
 from vdt3d.models.inflate.weights import adapt

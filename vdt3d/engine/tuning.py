@@ -26,7 +26,7 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 from optuna.trial import FrozenTrial, TrialState
 
-from vdt3d.engine.checkpoint_hook import CheckpointHook
+from vdt3d.engine.hooks.checkpoint import CheckpointHook
 from vdt3d.engine.runner import Runner
 from vdt3d.utils.files import write_json
 from vdt3d.visualization.grid import save

@@ -4,7 +4,7 @@ import math
 
 from mmengine.hooks import Hook
 
-from vdt3d.engine.checkpoint_hook import sign_of
+from vdt3d.engine.hooks.checkpoint import sign_of
 from vdt3d.engine.runner import Runner
 from vdt3d.registry import HOOKS
 

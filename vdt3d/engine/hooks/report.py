@@ -9,30 +9,22 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from mmengine.dist import barrier, collect_results, get_rank, is_main_process
 from mmengine.hooks import Hook
 
 from vdt3d.engine.answers import kind_of, name_of, regions_of, scan_of
+from vdt3d.engine.case_records import CASES, FROC, classified, detected, detections_of, labelled
 from vdt3d.engine.ensemble import join
+from vdt3d.engine.hounsfield import hounsfield_of
 from vdt3d.engine.runner import Runner
-from vdt3d.evaluation.detection import FALSE, Detections, froc_report, match
+from vdt3d.evaluation.detection import Detections, froc_report, match
 from vdt3d.evaluation.detection_metric import DetectionScores
-from vdt3d.evaluation.overlap import dice, label_counts
 from vdt3d.registry import HOOKS
-from vdt3d.structures import Volume
-from vdt3d.transforms import IntensityTransform, Window
-from vdt3d.transforms.base import Transform
 from vdt3d.utils.files import write_aside, write_json
 
 PAGE = "report.html"
-CASES = Path("test", "cases")  # in a work directory: pictures; the numbers lie beside it, as json
-FROC = Path("test", "froc.json")
 EACH = 20  # cases with pictures of each sort: the worst, the best, and such as chance picks
-MOST_CLASSES = 32  # of a classifier whose probabilities are kept, not only what it decided
 MOST_BOXES = 20  # found boxes of a case that are drawn, the surest
-AIR = -500.0  # what lies below it is air in Hounsfield units: values of other scans begin at 0 or are centred about it
-PROBE = np.arange(-1100, 3101, dtype=np.float32)  # Hounsfield units
 
 
 @HOOKS.register_module()
@@ -116,13 +108,13 @@ class ReportHook(Hook):
     def _take(self, runner: Runner, image: Any, sample: Any) -> None:
         self._kind, detections = kind_of(sample), None
         if self._kind == "segmentation":
-            record = _labelled(sample, self._regions(runner))
+            record = labelled(sample, self._regions(runner))
         elif self._kind == "classification":
-            record = _classified(sample)
+            record = classified(sample)
         else:
             rule, axes = self._rule(runner)
-            detections = _detections(sample, axes)
-            record = _detected(detections, rule)
+            detections = detections_of(sample, axes)
+            record = detected(detections, rule)
         place = len(self._taken)
         self._taken.append(({"name": name_of(sample), **record, "pictures": None}, detections))
         asked = {**self._kept, place: (name_of(sample), record["score"])}
@@ -214,91 +206,3 @@ def chosen(cases: Mapping[int, tuple[str, float | None]], each: int = EACH) -> s
         sorted(cases, key=lambda place: (sha256(cases[place][0].encode()).digest(), place)),
     )
     return {place for order in orders for place in order[:each]}
-
-
-def hounsfield_of(scan: Volume, sample: Any, dataset: Any) -> tuple[np.ndarray, np.ndarray] | None:
-    """Values (n,) of a scan, rising, and the Hounsfield units they stand for; None of what is no CT, or not known.
-
-    What the pipeline did to the values, it is asked to do to every Hounsfield unit; read backwards, that is the way
-    back. What it clipped stays clipped.
-    """
-    steps = _normalisations(sample, dataset)
-    modality = (dataset.metainfo.get("modality") or ("",))[0]
-    probe = Volume(np.broadcast_to(PROBE, (scan.channels, 1, 1, len(PROBE))))
-    for transform, drawn in steps:
-        probe = transform.apply(probe, **drawn)
-    given = np.asarray(probe.array[0, 0, 0])
-    rising = np.flatnonzero(np.diff(given) > 0)
-    if not len(rising):
-        return None
-    rising = np.append(rising, rising[-1] + 1)  # from the last that is clipped below to the first above
-    scale = given[rising], PROBE[rising]
-    is_ct = modality == "CT" or any(isinstance(step, Window) for step, _ in steps)
-    has_air = not modality and np.interp(float(scan.array[0].min()), *scale) < AIR
-    return scale if is_ct or has_air else None
-
-
-def _normalisations(sample: Any, dataset: Any) -> list[tuple[Transform, dict[str, Any]]]:
-    """What was done to the values, where that is known: by the sample, or by a pipeline that draws nothing."""
-    if "history" in sample:
-        return [(step, drawn) for step, drawn in sample.history if isinstance(step, IntensityTransform)]
-    while hasattr(dataset, "dataset"):
-        dataset = dataset.dataset
-    steps = getattr(getattr(dataset, "pipeline", None), "transforms", ())
-    steps = [step for step in steps if isinstance(step, IntensityTransform)]
-    return [(step, {}) for step in steps] if all(type(step).draw is Transform.draw for step in steps) else []
-
-
-# ---- the numbers of a case -------------------------------------------------------------------------------------------
-
-
-def _labelled(sample: Any, regions: Mapping[str, int | Sequence[int]]) -> dict[str, Any]:
-    guess, truth = sample.pred_labels, sample.get("reference")
-    millilitres = abs(float(np.linalg.det(guess.affine[:3, :3]))) / 1000
-    guessed = np.asarray(guess.array)[0]
-    true = guessed if truth is None else np.asarray(truth.array)[0]
-    counts = label_counts(guessed, true, regions.values()) if regions else np.zeros((0, 3), int)
-    values, labels = dice(counts), {}
-    for name, (both, only_guess, only_truth), value in zip(regions, counts.tolist(), values.tolist(), strict=True):
-        labels[name] = {"predicted_ml": millilitres * (both + only_guess)}
-        if truth is not None:
-            labels[name] |= {"truth_ml": millilitres * (both + only_truth), "dice": value}
-    finite = values[np.isfinite(values)]
-    score = float(finite.mean()) if truth is not None and len(finite) else None
-    return {"score": score, "known": truth is not None, "labels": labels}
-
-
-def _classified(sample: Any) -> dict[str, Any]:
-    said = sample.pred_score.float().cpu().numpy().reshape(-1).astype(float)
-    guess = int(said.argmax())
-    record = {"guess": guess, "confidence": float(said[guess]), "truth": None, "score": None}
-    record |= {kind: float(sample.get(kind)) for kind in ("uncertainty", "disagreement") if kind in sample}
-    if len(said) <= MOST_CLASSES:
-        record["probabilities"] = said.tolist()
-    if "gt_label" in sample:
-        truth = int(sample.gt_label)
-        record |= {"truth": truth, "score": float(said[truth])}
-    return {**record, "known": record["truth"] is not None}
-
-
-def _detections(sample: Any, axes: int) -> Detections:
-    columns = [2, 1, 5, 4] if axes == 2 else slice(None)
-    said, truth = sample.pred_boxes, sample.get("reference")
-    true = said.chosen(slice(0)) if truth is None else truth
-    boxes = said.corners[:, columns], sample.pred_scores, true.corners[:, columns]
-    return Detections(*boxes, said.labels, true.labels)
-
-
-def _detected(detections: Detections, rule: Mapping[str, Any]) -> dict[str, Any]:
-    matches = match([detections], **rule)
-    false = matches.scores[matches.verdict == FALSE]
-    lowest = float(np.where(np.isfinite(matches.best), matches.best, 0).min(initial=1))
-    return {
-        "known": True,
-        "true": len(detections.truth),
-        "found": len(detections.boxes),
-        "never_hit": int(np.isneginf(matches.best).sum()),
-        "lowest_hit": lowest if len(detections.truth) else None,
-        "highest_false": float(false.max()) if len(false) else None,
-        "score": lowest - float(false.max(initial=0)),
-    }
