@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 import published
 import pytest
+import tiny
 import torch
 import torchvision
 from mmengine.config import Config
@@ -319,7 +320,7 @@ def test_config_builds_and_takes_a_step(path: str, tmp_path: Path):
         return
     runner = Runner.from_cfg(small)
     runner.train()
-    assert runner.iter == 2
+    assert runner.iter == (2 if steps else len(runner.train_dataloader))
     assert np.isfinite(runner.message_hub.get_scalar("train/loss").data[0]).all()
     scores = runner.test()
     score = next(name for name in ("froc", "dice", "accuracy", "accuracy/top1") if name in scores)
@@ -328,6 +329,23 @@ def test_config_builds_and_takes_a_step(path: str, tmp_path: Path):
         assert (tmp_path / "iter_2.pth").exists()
     else:
         assert (tmp_path / "epoch_1.pth").exists() or config.default_hooks.checkpoint.interval > 1
+
+
+@pytest.mark.parametrize("name", ["pretrain", "classify", "segment", "segment_slices", "detect"])
+def test_a_debug_run_may_be_lengthened(name: str, tmp_path: Path):
+    """One epoch, and then up to two, is the same as two at once: the schedule does not ask how long the run is."""
+
+    def train(folder: Path, epochs: int, *, resume: bool = False) -> Path:
+        folder.mkdir(exist_ok=True)
+        config = shrink(Config.fromfile(ROOT / f"configs/debug/{name}.py", lazy_import=False), folder)
+        config.merge_from_dict({"custom_hooks": [], "train_cfg.max_epochs": epochs, "resume": resume})
+        Runner.from_cfg(config).train()
+        return folder / f"epoch_{epochs}.pth"
+
+    whole = train(tmp_path / "whole", 2)
+    first = train(tmp_path / "parts", 1)
+    assert {"backbone"} <= {key.partition(".")[0] for key in tiny.saved(first)["state_dict"]}
+    assert tiny.same_run(whole, train(tmp_path / "parts", 2, resume=True)) == []
 
 
 @pytest.mark.parametrize("path", CONFIGS)

@@ -25,7 +25,7 @@ from vdt3d.io import mask_rows, open_slices, read_label_map, read_volume, rle, w
 
 ROOT = Path(__file__).resolve().parents[1]
 CONFIG = str(ROOT / "configs/debug/segment_slices.py")
-FOLDS, STEPS = 5, 25
+FOLDS, EPOCHS = 5, 3
 MAKE = dict(cases=5, days=2, slices=10, side=32)
 
 
@@ -52,9 +52,7 @@ def options(data: Path) -> list[str]:
     settings = {f"{place}.{key}": value for place in places for key, value in own.items()}
     settings |= {
         "train_dataloader.dataset.pipeline.1.size": (None, 32, 32),
-        "train_cfg.max_iters": STEPS,
-        "train_cfg.val_interval": STEPS,
-        "default_hooks.checkpoint.interval": STEPS,
+        "train_cfg.max_epochs": EPOCHS,
     }
     return ["--cfg-options", *(f"{key}={value}" for key, value in settings.items())]
 
@@ -77,7 +75,7 @@ def checkpoints(data: Path) -> list[str]:
             patch.setenv("FOLD", str(fold))
             folder = data.parent / f"fold{fold}"
             main(["train", CONFIG, "--work-dir", str(folder), *options(data)])
-            found.append(str(folder / f"iter_{STEPS}.pth"))
+            found.append(str(folder / f"epoch_{EPOCHS}.pth"))
     return found
 
 
@@ -243,11 +241,11 @@ def test_a_config_trains_on_real_slices(samples: Path, tmp_path: Path):
     for loader in (config.train_dataloader.dataset, config.val_dataloader, config.test_dataloader):
         loader.dataset = dict(loader.dataset) | {"type": "GITract", "data_root": str(root)}
         loader.dataset.pop("make")
-    config.train_cfg.update(max_iters=15, val_interval=15)
+    config.train_cfg.update(max_epochs=4)
     config.default_hooks.logger.interval = 1
     runner = Runner.from_cfg(config)
     runner.train()
     losses, _ = runner.message_hub.get_scalar("train/loss").data
-    assert len(losses) == 15 and np.mean(losses[-5:]) < np.mean(losses[:5])
+    assert len(losses) == 4 * len(runner.train_dataloader) and np.mean(losses[-5:]) < np.mean(losses[:5])
     (scores,) = (json.loads(line) for line in (tmp_path / "run/scores.jsonl").read_text().splitlines())
     assert {f"dice_{organ}" for organ in ORGANS} < scores.keys() and scores["dice"] > 0

@@ -54,7 +54,6 @@ SHORT[TRANSSEG] = [
 ]
 SHORT["detect.py"] = [
     *(f"{split}_dataloader.dataset.cases=4" for split in ("train", "val", "test")),
-    "default_hooks.checkpoint.interval=2",
     "test_evaluator.resamples=10",
 ]
 SHORT["p3d18ba.py"] = [
@@ -63,7 +62,7 @@ SHORT["p3d18ba.py"] = [
     *(f"{split}_dataloader.dataset.pipeline.1.sizes=(64,)" for split in ("val", "test")),
     *(f"{split}_dataloader.num_workers=0" for split in ("train", "val", "test")),
 ]
-BY_ITERATIONS = ("detect.py", "segment.py", "my_segmentation.py", "my_slices.py", GI_TRACT, TRANSSEG)
+BY_ITERATIONS = ("my_segmentation.py", "my_slices.py", GI_TRACT, TRANSSEG)
 
 
 def commands(page: str) -> list[str]:

@@ -19,7 +19,7 @@ from vdt3d.engine import Runner
 ROOT = Path(__file__).resolve().parents[1]
 CONFIG = str(ROOT / "configs/debug/segment.py")
 SPLITS = ("train", "val", "test")
-STEPS, INTERVAL = 60, 20
+EPOCHS, INTERVAL = 30, 10  # of two steps each
 LEARNT = 0.4  # of the organs' mean Dice; the whole run comes to 0.95
 
 
@@ -51,9 +51,10 @@ def overrides(data: Path) -> list[str]:
     places = [f"{split}_dataloader.dataset.{s}" for split in SPLITS for s in (f"data_root={data}", "make.cases=6")]
     return [
         *places,
-        f"train_cfg.max_iters={STEPS}",
+        f"train_cfg.max_epochs={EPOCHS}",
         f"train_cfg.val_interval={INTERVAL}",
         f"default_hooks.checkpoint.interval={INTERVAL}",
+        f"param_scheduler.milestones=[{EPOCHS - 6}]",
     ]
 
 
@@ -67,11 +68,11 @@ def run(data: Path) -> Path:
 
 def test_it_learns(run: Path):
     lines = [json.loads(line) for line in (run / "scores.jsonl").read_text().splitlines()]
-    assert [line["iter"] for line in lines] == [20, 40, 60]
+    assert [line["epoch"] for line in lines] == [10, 20, 30]
     first, _, last = (line["dice"] for line in lines)
     assert max(first + 0.1, LEARNT) < last
-    assert {path.name for path in run.glob("*.pth")} == {"best_dice.pth", "iter_20.pth", "iter_40.pth", "iter_60.pth"}
-    assert tiny.saved(run / "best_dice.pth")["meta"]["iter"] == STEPS
+    assert {path.name for path in run.glob("*.pth")} == {"best_dice.pth", *(f"epoch_{n}.pth" for n in (10, 20, 30))}
+    assert tiny.saved(run / "best_dice.pth")["meta"]["epoch"] == EPOCHS
 
 
 def test_predictions_lie_on_the_scans_and_are_scored_alike_by_every_road(run: Path, data: Path, capsys):
@@ -102,19 +103,19 @@ def test_predictions_lie_on_the_scans_and_are_scored_alike_by_every_road(run: Pa
 
 
 def train(folder: Path, data: Path, *, resume: bool = False, stop_at: int | None = None) -> Path:
-    """Six steps with two workers, a validation after three; ``stop_at``: SIGTERM comes in the middle of that step."""
+    """Three epochs of two steps, two workers, a validation after two; ``stop_at``: SIGTERM comes within that step."""
     config = Config.fromfile(CONFIG, lazy_import=False)
     config.merge_from_dict(dict(option.split("=", 1) for option in overrides(data)[:6]))
     for split in SPLITS:
         config[f"{split}_dataloader"].dataset.make.cases = 6
     config.train_dataloader.update(num_workers=2)
-    config.train_cfg.update(max_iters=6, val_interval=3)
-    config.default_hooks.checkpoint.interval = 3
+    config.train_cfg.update(max_epochs=3, val_interval=2)
+    config.default_hooks.checkpoint.interval = 2
     config.merge_from_dict(dict(work_dir=str(folder), resume=resume, visualizer=None))
     if stop_at is not None:
         config.custom_hooks = [dict(type="SignalHook", at=stop_at, name="SIGTERM")]
     Runner.from_cfg(config).train()
-    return folder / "iter_6.pth"
+    return folder / "epoch_3.pth"
 
 
 def test_a_run_that_was_stopped_and_resumed_equals_the_one_that_was_not(data: Path, tmp_path: Path):
@@ -125,5 +126,5 @@ def test_a_run_that_was_stopped_and_resumed_equals_the_one_that_was_not(data: Pa
     assert tiny.saved(tmp_path / "stopped/preempted.pth")["meta"]["iter"] == 5
     resumed = train(tmp_path / "stopped", data, resume=True)
     assert tiny.same_run(whole, resumed) == []
-    first, last = tiny.saved(tmp_path / "whole/iter_3.pth"), tiny.saved(whole)
+    first, last = tiny.saved(tmp_path / "whole/epoch_2.pth"), tiny.saved(whole)
     assert tiny.differences(first["state_dict"], last["state_dict"])  # it did train

@@ -88,8 +88,11 @@ def run(key: dict, folder: Path, start: list[str]) -> dict:
     loaders = ("train_dataloader", "val_dataloader", "test_dataloader")
     options = [
         f"randomness.seed={key['seed']}",
-        f"train_cfg.max_iters={key['steps']}",
+        *("param_scheduler._delete_=True", "param_scheduler.type=CosineAnnealingLR", "param_scheduler.by_epoch=False"),
+        *("train_cfg._delete_=True", "train_cfg.by_epoch=False", f"train_cfg.max_iters={key['steps']}"),
         f"train_cfg.val_interval={key['steps'] // VALIDATIONS}",
+        "default_hooks.checkpoint.interval=100",
+        "train_dataloader.dataset.cases=1000",
         "val_dataloader.dataset.cases=100",
         "test_dataloader.dataset.cases=200",
         *(f"{loader}.dataset.make.distractors={WORLDS[key['world']]}" for loader in loaders),

@@ -24,7 +24,7 @@ train_dataloader = dict(
     batch_size=4,
     num_workers=0,
     sampler=dict(type="DefaultSampler", shuffle=True),
-    dataset=dict(**dataset, split="train", cases=1000, pipeline=train_pipeline),
+    dataset=dict(**dataset, split="train", cases=200, pipeline=train_pipeline),
 )
 val_dataloader = dict(
     batch_size=4,
@@ -41,8 +41,8 @@ test_dataloader = dict(
 val_evaluator = dict(type="DetectionScores")
 test_evaluator = dict(type="DetectionScores", resamples=1000)
 optim_wrapper = dict(optimizer=dict(type="AdamW", lr=2e-3, weight_decay=0.01), clip_grad=dict(max_norm=35))
-param_scheduler = dict(type="CosineAnnealingLR", by_epoch=False)
-train_cfg = dict(by_epoch=False, max_iters=200, val_interval=100)
+param_scheduler = dict(type="MultiStepLR", milestones=[3], gamma=0.1, by_epoch=True)
+train_cfg = dict(by_epoch=True, max_epochs=4, val_interval=2)
 val_cfg = test_cfg = dict()
 auto_scale_lr = dict(base_batch_size=4)
-default_hooks = dict(checkpoint=dict(interval=100, save_best="froc"), logger=dict(interval=10))
+default_hooks = dict(checkpoint=dict(save_best="froc"), logger=dict(interval=10))

@@ -15,7 +15,7 @@ train_pipeline = [
     dict(type="PackSegmentation"),
 ]
 test_pipeline = [*normalize, dict(type="PackSegmentation")]
-dataset = dict(type="PhantomOrgans", data_root="data/generated/organs", make=dict(cases=12))
+dataset = dict(type="PhantomOrgans", data_root="data/generated/organs", make=dict(cases=40))
 train_dataloader = dict(
     batch_size=2,
     num_workers=0,
@@ -32,8 +32,8 @@ test_dataloader = val_dataloader
 val_evaluator = dict(type="SegmentationScores", surface=False)
 test_evaluator = dict(type="SegmentationScores")
 optim_wrapper = dict(optimizer=dict(type="AdamW", lr=1e-2, weight_decay=0.01))
-param_scheduler = dict(type="CosineAnnealingLR", by_epoch=False)
-train_cfg = dict(by_epoch=False, max_iters=300, val_interval=100)
+param_scheduler = dict(type="MultiStepLR", milestones=[14], gamma=0.1, by_epoch=True)
+train_cfg = dict(by_epoch=True, max_epochs=18, val_interval=6)
 val_cfg = test_cfg = dict()
 auto_scale_lr = dict(base_batch_size=2)
-default_hooks = dict(checkpoint=dict(interval=100, save_best="dice"), logger=dict(interval=10))
+default_hooks = dict(checkpoint=dict(save_best="dice"), logger=dict(interval=10))

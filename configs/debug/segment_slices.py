@@ -33,8 +33,8 @@ test_dataloader = val_dataloader
 val_evaluator = dict(type="SegmentationScores", surface=False)
 test_evaluator = [dict(type="GITractScore"), dict(type="SegmentationScores")]
 optim_wrapper = dict(optimizer=dict(type="AdamW", lr=1e-2, weight_decay=0.01))
-param_scheduler = dict(type="CosineAnnealingLR", by_epoch=False)
-train_cfg = dict(by_epoch=False, max_iters=200, val_interval=100)
+param_scheduler = dict(type="MultiStepLR", milestones=[9], gamma=0.1, by_epoch=True)
+train_cfg = dict(by_epoch=True, max_epochs=12, val_interval=6)
 val_cfg = test_cfg = dict()
 auto_scale_lr = dict(base_batch_size=8)
-default_hooks = dict(checkpoint=dict(interval=100, save_best="dice"), logger=dict(interval=10))
+default_hooks = dict(checkpoint=dict(save_best="dice"), logger=dict(interval=10))
