@@ -5,16 +5,19 @@ Choices are made on 1,000 of the 10,000 training pictures; the last checkpoint i
 """
 
 from argparse import ArgumentParser
+from collections.abc import Sequence
 from pathlib import Path
 
 import record
 
 FOLDER = "configs/imagenet_pretrain"
-ARMS = {
-    "vdt": f"{FOLDER}/resnet3d-18w16_vdt_1xb64-cos-48e_cifar10.py",
-    "2d": f"{FOLDER}/resnet-18w16_1xb64-cos-48e_cifar10.py",
-    "p3d": f"{FOLDER}/p3d-18baw16_vdt_1xb64-cos-48e_cifar10.py",
-    "vdt-ordered": f"{FOLDER}/resnet3d-18w16_vdt-ordered_1xb64-cos-48e_cifar10.py",
+TWIN = f"{FOLDER}/resnet-18w16_1xb64-cos-48e_cifar10.py"
+ARMS = {  # a config, and what is changed in it
+    "vdt": (f"{FOLDER}/resnet3d-18w16_vdt_1xb64-cos-48e_cifar10.py",),
+    "2d": (TWIN,),
+    "2d, stem 3x3": (TWIN, "model.backbone.type=ResNet_CIFAR"),
+    "p3d": (f"{FOLDER}/p3d-18baw16_vdt_1xb64-cos-48e_cifar10.py",),
+    "vdt-ordered": (f"{FOLDER}/resnet3d-18w16_vdt-ordered_1xb64-cos-48e_cifar10.py",),
 }
 
 
@@ -26,13 +29,15 @@ def main(work_dir: Path, arms: list[str], epochs: int) -> None:
     ]
     options.append(f"train_cfg.max_epochs={epochs}")
     for arm in arms or ARMS:
-        folder = work_dir / f"{arm}-{epochs}"
+        (config, *changes), folder = ARMS[arm], work_dir / f"{arm}-{epochs}"
         record.once(
-            "cifar10_pretraining", {"arm": arm, "epochs": epochs}, lambda a=arm, f=folder: run(ARMS[a], f, options)
+            "cifar10_pretraining",
+            {"arm": arm, "epochs": epochs},
+            lambda c=config, f=folder, o=(*options, *changes): run(c, f, o),
         )
 
 
-def run(config: str, folder: Path, options: list[str]) -> dict:
+def run(config: str, folder: Path, options: Sequence[str]) -> dict:
     history = record.train(config, folder, *options)
     checkpoint = folder / (folder / "last_checkpoint").read_text()
     scores = record.test(config, checkpoint, *options)
