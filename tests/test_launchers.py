@@ -219,6 +219,7 @@ def test_two_processes_train_and_write_one_set_of_checkpoints(tmp_path: Path):
         CUDA_VISIBLE_DEVICES="",
     )
     assert done.returncode == 0, done.stderr
+    assert "Warning" not in done.stderr
     assert [path.name for path in (tmp_path / "run").glob("*.pth")] == ["epoch_1.pth"]
     assert len(list((tmp_path / "run").glob("*/*.log"))) == 1
     assert len((tmp_path / "run" / "scores.jsonl").read_text().splitlines()) == 1
