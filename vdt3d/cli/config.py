@@ -18,7 +18,7 @@ OWN_SETTINGS = {"channels_last", "compile", "find_unused_parameters", "inflate",
 
 
 def quiet_imports() -> None:
-    """Load the third-party packages that chatter on import, without their chatter; here at the entry only."""
+    """Load the third-party packages that chatter on import, without their chatter; at the entries only."""
     with warnings.catch_warnings(), redirect_stdout(StringIO()):
         warnings.simplefilter("ignore")
         import mmpretrain.datasets
