@@ -11,13 +11,13 @@ SHORT := awk '!/^ *(Requirement already|Obtaining|Looking in|Collecting|Using ca
 .PHONY: help demo test test-browser docs figures lint bench
 
 help:
-	@echo "make demo    pre-train, fine-tune, test and draw on data made on the spot (minutes, no download of data)"
-	@echo "make test    lint, then every test"
+	@echo "make demo          pre-train, fine-tune, test and draw on data made on the spot (minutes, no download of data)"
+	@echo "make test          lint, then every test"
 	@echo "make test-browser  the report's viewer in Debian's chromium, with axe-core (installs both)"
-	@echo "make docs       the documentation as a site, in site/; every warning is an error"
-	@echo "make figures    draw the pictures of README.md and docs/ anew"
-	@echo "make lint    ruff: rules and format"
-	@echo "make bench   speed against plain PyTorch"
+	@echo "make docs          the documentation as a site, in site/; every warning is an error"
+	@echo "make figures       draw the pictures of README.md and docs/ anew"
+	@echo "make lint          ruff: rules and format"
+	@echo "make bench         speed against plain PyTorch"
 
 demo: $(READY)
 	@$(BIN)/vdt3d demo

@@ -17,6 +17,7 @@ from vdt3d.utils.files import find_config
 ROOT = Path(__file__).resolve().parents[1]
 SCRIPTS = sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "tools").rglob("*.py"))
 PRETRAIN, CLASSIFY, SEGMENT = (f"configs/debug/{task}.py" for task in ("pretrain", "classify", "segment"))
+IMAGENET = "configs/imagenet_pretrain/resnet3d-18_vdt_8xb32-cos-100e_in1k.py"
 
 
 def shrunk(folder: Path) -> list[str]:
@@ -83,9 +84,18 @@ def test_a_run_can_be_lengthened_by_resume(trained: Path):
     ("words", "message"),
     [
         (["train", "nowhere.py"], "nowhere.py: no such config"),
+        (["train", "configs/debug/clasify.py"], "; did you mean 'configs/debug/classify.py'?"),
         (["train", "configs/_base_/default_runtime.py"], "there is no model in it"),
         (["train", CLASSIFY, "--cfg-options", "lr"], "--cfg-options wants key=value, got 'lr'"),
         (["train", CLASSIFY, "--cfg-options", "a=[b]"], "--cfg-options a: [b] is no Python; words in it want quotes"),
+        (
+            ["train", CLASSIFY, "--cfg-options", "optim_wraper.lr=1"],
+            "no setting 'optim_wraper'; did you mean 'optim_wrapper'",
+        ),
+        (
+            ["train", CLASSIFY, "--cfg-options", "data_root=mine"],
+            "'data_root' is a name that the config file itself uses",
+        ),
         (["train", CLASSIFY, "--cfg-options", "model.backbone.type=ResNet4D"], "did you mean 'ResNet3D'"),
         (
             ["train", CLASSIFY, "--cfg-options", "model.backbone.nonsense=1"],
@@ -94,6 +104,15 @@ def test_a_run_can_be_lengthened_by_resume(trained: Path):
         (["train", CLASSIFY, "--cfg-options", "optim_wrapper.optimizer.lr=fast"], "where type='AdamW' is built"),
         (["train", CLASSIFY, "--cfg-options", "model.head={'_delete_': True}"], 'must contain the key "type"'),
         (["train", CLASSIFY, "--cfg-options", "load_from=no.pth"], "no.pth: there is no such checkpoint"),
+        (["train", CLASSIFY, "--work-dir", str(ROOT / "setup.py")], "setup.py is a file; name a folder"),
+        (
+            ["train", IMAGENET, "--cfg-options", "train_dataloader.dataset.data_root=no"],
+            "there is no no/train; put the",
+        ),
+        (
+            ["train", CLASSIFY, "--cfg-options", "model.head.num_classes=1"],
+            "malignant) and the model's head has 1; say",
+        ),
         (["train", CLASSIFY, "--resume", "no.pth"], "--resume no.pth: there is no such checkpoint"),
         (["test", CLASSIFY, str(ROOT / "setup.py")], "setup.py"),
     ],
@@ -101,7 +120,7 @@ def test_a_run_can_be_lengthened_by_resume(trained: Path):
 def test_a_mistake_is_said_in_a_line(words: list[str], message: str, trained: Path, capsys):
     options = shrunk(trained) if CLASSIFY in words else []
     with pytest.raises(SystemExit) as left:
-        main([*words, *options, "--work-dir", str(trained / "wrong")])
+        main([words[0], "--work-dir", str(trained / "wrong"), *words[1:], *options])
     said = capsys.readouterr().err
     assert left.value.code == 2
     assert said.startswith(f"vdt3d {words[0]}: error: ")

@@ -148,7 +148,7 @@ def test_a_busy_server_is_asked_again_and_an_absent_one_is_named(web, tmp_path):
     assert len(web.asked) == 3
     with serving() as gone:
         pass
-    with pytest.raises(DownloadError, match=r"b.pth: not fetched \(.*, 4 times\)$"):
+    with pytest.raises(DownloadError, match=r"b.pth: not fetched \(.*, 4 times\); check the address"):
         download(f"{gone.url}/b.pth", tmp_path / "b.pth", sha256=None)
 
 

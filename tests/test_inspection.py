@@ -281,7 +281,7 @@ def test_the_guides_commands_run(tmp_path: Path, monkeypatch):
     short = [f"{split}_dataloader.dataset.make={{'cases':5}}" for split in ("train", "val", "test")]
     for line in lines:
         words = shlex.split(line)
-        assert words[:2] == ["python", "tools/dataset/examine.py"]
+        assert words[:2] == ["vdt3d", "inspect"]
         main(["inspect", *words[2:], "--workers", "1", *(["--cfg-options", *short] if ".py" in words[2] else [])])
     assert Path("work_dirs/segment/inspection/inspection.html").is_file()
     case, *_ = json.loads(Path("work_dirs/segment/inspection/inspection.json").read_text())["cases"]

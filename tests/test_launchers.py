@@ -85,6 +85,26 @@ def test_a_taken_port_is_said(checkout: Path):
     assert done.stdout == ""
 
 
+@pytest.mark.parametrize(
+    ("words", "place", "said"),
+    [
+        (["2", "c.py"], {}, "GPUS is 'c.py', but should be a whole number from 1 to 9999"),
+        (["c.py", "0"], {}, "GPUS is '0', but should be a whole number from 1 to 9999"),
+        (["c.py", "2"], {"NNODES": "two"}, "NNODES is 'two', but should be a whole number from 1 to 9999"),
+        (["c.py", "2"], {"NODE_RANK": "1"}, "NODE_RANK is '1', but should be a whole number from 0 to 0"),
+        (["c.py", "2"], {"PORT": "70000"}, "PORT is '70000', but should be a whole number from 1 to 65535"),
+        (
+            ["c.py", "2"],
+            {"NNODES": "2"},
+            "NNODES=2 wants MASTER_ADDR, too: the address of node 0, the same on every node",
+        ),
+    ],
+)
+def test_a_wrong_place_is_said_in_a_line(words: list[str], place: dict[str, str], said: str, checkout: Path):
+    done = launch(checkout / "tools/dist_train.sh", *words, **place)
+    assert (done.returncode, done.stdout, done.stderr) == (2, "", said + "\n")
+
+
 def test_pre_train_is_the_released_recipe_on_eight(checkout: Path):
     said = launch(checkout / "pre_train.sh").stdout.splitlines()
     assert said[7] == "8"
@@ -199,6 +219,7 @@ def test_two_processes_train_and_write_one_set_of_checkpoints(tmp_path: Path):
         CUDA_VISIBLE_DEVICES="",
     )
     assert done.returncode == 0, done.stderr
+    assert "Warning" not in done.stderr
     assert [path.name for path in (tmp_path / "run").glob("*.pth")] == ["epoch_1.pth"]
     assert len(list((tmp_path / "run").glob("*/*.log"))) == 1
     assert len((tmp_path / "run" / "scores.jsonl").read_text().splitlines()) == 1

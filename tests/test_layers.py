@@ -18,7 +18,7 @@ BELOW_ENGINE = {
 # A folder may import itself, what stands in its row, and third-party libraries.
 # medseg/X may import what vdt3d/X may, vdt3d/X itself, and the same rows of medseg.
 MAY_IMPORT = {
-    "__init__": {"engine"},
+    "__init__": {"engine", "cli"},
     "registry": set(),
     "utils": set(),
     "structures": {"utils"},

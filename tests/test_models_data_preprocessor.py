@@ -1,10 +1,12 @@
 """The data preprocessor by hand-worked values, and what it refuses."""
 
+import numpy as np
 import pytest
 import torch
 
 from vdt3d.models import VolumeDataPreprocessor
 from vdt3d.registry import MODELS
+from vdt3d.structures import Sample, Volume
 
 
 def batch(preprocessor: VolumeDataPreprocessor, *volumes: torch.Tensor) -> torch.Tensor:
@@ -80,3 +82,9 @@ def test_what_is_no_batch_is_refused(volumes, message):
 def test_a_standard_deviation_of_zero_is_refused():
     with pytest.raises(ValueError, match="must be positive"):
         VolumeDataPreprocessor(std=[1, 0])
+
+
+def test_samples_that_nobody_packed_are_named():
+    sample = Sample(Volume(np.zeros((1, 2, 2, 2), np.float32)))
+    with pytest.raises(ValueError, match="ends in a Sample, and should in PackVolume"):
+        VolumeDataPreprocessor()([sample, sample])

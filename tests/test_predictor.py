@@ -38,6 +38,12 @@ def test_a_device_or_config_that_is_not_there_is_named(tmp_path):
         vdt3d.Predictor("nowhere.py", weights(tmp_path, 0.5))
 
 
+def test_third_party_packages_say_nothing_when_they_are_loaded_for_it():
+    words = [sys.executable, "-c", "from vdt3d import Predictor; import medseg.models"]
+    done = subprocess.run(words, capture_output=True, text=True, check=True)
+    assert (done.stdout, done.stderr) == ("", "")
+
+
 def test_a_path_an_array_and_a_volume_are_answered_alike(tmp_path, predictor):
     scan = write_scan(tmp_path / "a.nii.gz")
     expected = np.zeros((10, 18, 22))

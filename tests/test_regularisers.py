@@ -297,7 +297,7 @@ def test_a_run_stops_after_two_validations_in_vain(monitor: str, settings: dict,
 
 
 def test_an_unknown_score_cannot_stop_a_run():
-    with pytest.raises(KeyError, match=r"monitor='dice' .* auc"):
+    with pytest.raises(ValueError, match=r"monitor='dice' .* auc"):
         EarlyStopHook("dice").after_val_epoch(a_run(None), {"auc": 0.5})
 
 

@@ -186,7 +186,7 @@ def test_which_checkpoints_stay(tmp_path):
 
 
 def test_an_unknown_score_cannot_decide_which_is_best(tmp_path):
-    with pytest.raises(KeyError, match=r"save_best='dice' .* auc, accuracy"):
+    with pytest.raises(ValueError, match=r"save_best='dice' .* auc, accuracy"):
         hook = dict(type="CheckpointHook", save_best="dice")
         tiny.train(tiny.config(tmp_path, epochs=1, default_hooks=dict(checkpoint=hook)))
 

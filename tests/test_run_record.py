@@ -163,6 +163,13 @@ def test_runs_are_listed_and_compared(two, tmp_path, capsys, monkeypatch):
     )
 
 
+def test_settings_are_named_in_full_on_a_narrow_screen(two, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "60")
+    main(["runs", str(two)])
+    said = capsys.readouterr().out
+    assert "optim_wrapper.optimizer.lr " in said and "…" not in said
+
+
 def test_scores_can_be_chosen(two, capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "300")
     main(["runs", str(two / "slow"), "--scores", "auc"])

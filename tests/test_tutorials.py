@@ -315,8 +315,8 @@ def quoted() -> list[str]:
 
 
 def said_in_code() -> str:
-    """All string constants of the packages, with … for what is put into them."""
-    texts = []
+    """All string constants of the packages, with … for what is put into them, and the launchers as they are."""
+    texts = [path.read_text(encoding="utf-8") for path in ROOT.glob("tools/*.sh")]
     for path in (*ROOT.glob("vdt3d/**/*.py"), *ROOT.glob("medseg/**/*.py")):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.JoinedStr):

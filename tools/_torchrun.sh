@@ -9,6 +9,20 @@ nodes=${NNODES:-1} rank=${NODE_RANK:-0} address=${MASTER_ADDR:-127.0.0.1} port=$
 python=$here/../.venv/bin/python
 [[ -x $python ]] || python=python3
 
+number() { # NAME VALUE LEAST GREATEST
+    if ! [[ $2 =~ ^[0-9]{1,9}$ ]] || ((10#$2 < $3 || 10#$2 > $4)); then
+        echo "$1 is '$2', but should be a whole number from $3 to $4" >&2
+        exit 2
+    fi
+}
+number GPUS "$gpus" 1 9999
+number NNODES "$nodes" 1 9999
+number NODE_RANK "$rank" 0 $((nodes - 1))
+number PORT "$port" 1 65535
+if ((nodes > 1)) && [[ -z ${MASTER_ADDR:-} ]]; then
+    echo "NNODES=$nodes wants MASTER_ADDR, too: the address of node 0, the same on every node" >&2
+    exit 2
+fi
 if [[ $rank == 0 ]] && (: <"/dev/tcp/127.0.0.1/$port") 2>/dev/null; then
     echo "Port $port is taken, perhaps by another run; choose one: PORT=$((port + 1)) bash ..." >&2
     exit 2

@@ -7,6 +7,9 @@ __version__ = "0.1.0"
 
 def __getattr__(name: str) -> Any:
     if name == "Predictor":  # late: it brings PyTorch, which takes seconds
+        from vdt3d.cli.config import quiet_imports
+
+        quiet_imports()
         from vdt3d.engine.predictor import Predictor
 
         return Predictor

@@ -5,17 +5,20 @@ Choices are made on 1,000 of the 10,000 training pictures; the last checkpoint i
 """
 
 from argparse import ArgumentParser
+from collections.abc import Sequence
 from itertools import product
 from pathlib import Path
 
 import record
 
 FOLDER = "configs/imagenet_pretrain"
-ARMS = {
-    "vdt": f"{FOLDER}/resnet3d-18w16_vdt_1xb64-cos-48e_cifar10.py",
-    "2d": f"{FOLDER}/resnet-18w16_1xb64-cos-48e_cifar10.py",
-    "p3d": f"{FOLDER}/p3d-18baw16_vdt_1xb64-cos-48e_cifar10.py",
-    "vdt-ordered": f"{FOLDER}/resnet3d-18w16_vdt-ordered_1xb64-cos-48e_cifar10.py",
+TWIN = f"{FOLDER}/resnet-18w16_1xb64-cos-48e_cifar10.py"
+ARMS = {  # a config, and what is changed in it
+    "vdt": (f"{FOLDER}/resnet3d-18w16_vdt_1xb64-cos-48e_cifar10.py",),
+    "2d": (TWIN,),
+    "2d, stem 3x3": (TWIN, "model.backbone.type=ResNet_CIFAR"),
+    "p3d": (f"{FOLDER}/p3d-18baw16_vdt_1xb64-cos-48e_cifar10.py",),
+    "vdt-ordered": (f"{FOLDER}/resnet3d-18w16_vdt-ordered_1xb64-cos-48e_cifar10.py",),
 }
 
 
@@ -28,15 +31,16 @@ def main(work_dir: Path, arms: list[str], epochs: int, seeds: list[int]) -> None
     options.append(f"train_cfg.max_epochs={epochs}")
     for arm, seed in product(arms or ARMS, seeds):
         folder = work_dir / (f"{arm}-{epochs}-seed{seed}" if seed else f"{arm}-{epochs}")
-        seeded = [*options, f"randomness.seed={seed}"]
+        config, *changes = ARMS[arm]
+        changed = (*options, *changes, f"randomness.seed={seed}")
         record.once(
             "cifar10_pretraining",
             {"arm": arm, "epochs": epochs, "seed": seed},
-            lambda a=arm, f=folder, o=seeded: run(ARMS[a], f, o),
+            lambda c=config, f=folder, o=changed: run(c, f, o),
         )
 
 
-def run(config: str, folder: Path, options: list[str]) -> dict:
+def run(config: str, folder: Path, options: Sequence[str]) -> dict:
     history = record.train(config, folder, *options)
     checkpoint = folder / (folder / "last_checkpoint").read_text()
     scores = record.test(config, checkpoint, *options)

@@ -9,7 +9,14 @@ from collections.abc import Mapping
 from copy import deepcopy
 from pathlib import Path
 
-from vdt3d.cli.config import add_dropout_argument, add_run_arguments, answer_with, load_run_config, test_on_validation
+from vdt3d.cli.config import (
+    CHECKPOINT,
+    add_dropout_argument,
+    add_run_arguments,
+    answer_with,
+    load_run_config,
+    test_on_validation,
+)
 
 EXAMPLE = "vdt3d calibrate configs/debug/classify.py work_dirs/classify/epoch_15.pth"
 SHOWN = ("ece", "ece_equal_mass", "brier", "log_loss", "accuracy", "confidence")
@@ -17,9 +24,7 @@ SHOWN = ("ece", "ece_equal_mass", "brier", "log_loss", "accuracy", "confidence")
 
 def add_arguments(parser: ArgumentParser) -> None:
     add_run_arguments(parser)
-    parser.add_argument(
-        "checkpoint", nargs="+", help="weights: paths, http(s):// addresses or torchvision:// names; several: ensemble"
-    )
+    parser.add_argument("checkpoint", nargs="+", help=f"{CHECKPOINT}; several: ensemble")
     add_dropout_argument(parser)
     parser.add_argument("--out", type=Path, metavar="FOLDER", help="of the two files (default: the work directory)")
 

@@ -9,14 +9,14 @@ from argparse import ArgumentParser, Namespace
 from collections.abc import Mapping
 from pathlib import Path
 
-from vdt3d.cli.config import add_run_arguments, load_run_config, test_on_validation
+from vdt3d.cli.config import CHECKPOINT, add_run_arguments, load_run_config, test_on_validation
 
 EXAMPLE = "vdt3d choose-thresholds my_slices.py work_dirs/my_slices/best_dice.pth --out thresholds.json"
 
 
 def add_arguments(parser: ArgumentParser) -> None:
     add_run_arguments(parser)
-    parser.add_argument("checkpoint", help="weights: a path, http(s):// address or torchvision:// name")
+    parser.add_argument("checkpoint", help=CHECKPOINT)
     parser.add_argument("--out", type=Path, required=True, help="json file for the thresholds and what they give")
 
 

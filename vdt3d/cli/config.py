@@ -4,16 +4,21 @@ import ast
 import re
 import warnings
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import redirect_stdout
+from difflib import get_close_matches
+from inspect import signature
 from io import StringIO
 from pathlib import Path
 
 LAUNCHERS = ("none", "pytorch", "slurm")
+CHECKPOINT = "weights: a path, http(s):// address, torchvision:// or zoo: name"
+# What a run reads beside the arguments of mmengine's runner.
+OWN_SETTINGS = {"channels_last", "compile", "find_unused_parameters", "inflate", "min_matched"}
 
 
 def quiet_imports() -> None:
-    """Load the third-party packages that chatter on import, without their chatter; here at the entry only."""
+    """Load the third-party packages that chatter on import, without their chatter; at the entries only."""
     with warnings.catch_warnings(), redirect_stdout(StringIO()):
         warnings.simplefilter("ignore")
         import mmpretrain.datasets
@@ -75,9 +80,12 @@ def read_config(path: Path, overrides: Mapping[str, object] | None = None):
 
     try:
         config = Config.fromfile(path, lazy_import=False)
+        names = set(config)
         config.merge_from_dict(dict(overrides or {}))
     except Exception as error:  # it is the user's code that ran
         raise ValueError(f"{path}: {type(error).__name__}: {error}") from error
+    for key in overrides or {}:
+        _require_setting(key, names)
     return config
 
 
@@ -97,6 +105,8 @@ def load_run_config(args: Namespace, *needed: str):
         config.default_scope = "vdt3d"
     config.launcher = args.launcher
     if args.work_dir is not None:
+        if args.work_dir.is_file():
+            raise ValueError(f"--work-dir {args.work_dir} is a file; name a folder")
         config.work_dir = str(args.work_dir)
     elif config.get("work_dir") is None:
         config.work_dir = str(Path("work_dirs") / args.config.stem)
@@ -160,6 +170,33 @@ def pattern(text: str) -> str:
     except re.error as error:
         raise ArgumentTypeError(f"'{text}' is no regular expression: {error}") from None
     return text
+
+
+def run_settings() -> set[str]:
+    """The settings that a run reads; other names in a config are the file's own."""
+    from mmengine.runner import Runner
+
+    return OWN_SETTINGS.union(signature(Runner).parameters) - {"cfg"}
+
+
+def _require_setting(key: str, names: Collection[str]) -> None:
+    """Raise ValueError for an override that nothing would read.
+
+    Args:
+        key: what is overridden, with dots.
+        names: the names in the config file; of those that are no settings, the values have gone where they are used.
+    """
+    first, settings = key.partition(".")[0], run_settings()
+    if first in settings:
+        return
+    if first in names:
+        raise ValueError(
+            f"--cfg-options {key}: '{first}' is a name that the config file itself uses, and not read later; "
+            "change the settings it went to (vdt3d print-config shows them)"
+        )
+    near = get_close_matches(first, settings, n=1)
+    hint = f"; did you mean '{near[0]}'?" if near else ""
+    raise ValueError(f"--cfg-options {key}: a run has no setting '{first}'{hint}")
 
 
 def _override(text: str) -> tuple[str, object]:

@@ -9,14 +9,14 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from vdt3d.cli.config import load_model, quiet_imports
+from vdt3d.cli.config import CHECKPOINT, load_model, quiet_imports
 
 EXAMPLE = "vdt3d convert torchvision://resnet18 resnet18_i3d.safetensors --how i3d"
 CONVS = {"i3d": "3d", "centre": "3d", "acs": "acs", "2.5d": "2.5d"}  # what a network's kernels are, by --how
 
 
 def add_arguments(parser: ArgumentParser) -> None:
-    parser.add_argument("src", help="weights: a path, http(s):// address, torchvision:// or zoo: name")
+    parser.add_argument("src", help=CHECKPOINT)
     parser.add_argument("dst", type=Path, help="file to write: safetensors if its name ends so, else torch's format")
     parser.add_argument(
         "--how",

@@ -115,7 +115,7 @@ def devices() -> Iterator[Finding]:
         found = f"there is one, but torch {torch.__version__} (CUDA {torch.version.cuda}) cannot use it"
         yield Finding("GPU", PROBLEM, found, "update the driver, or install the torch build for its CUDA version")
     else:
-        yield Finding("GPU", GOOD, f"none; {torch.get_num_threads()} threads of the CPU are used")
+        yield Finding("GPU", GOOD, f"none; threads of the CPU that are used: {torch.get_num_threads()}")
 
 
 def places() -> Iterator[Finding]:

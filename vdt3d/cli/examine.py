@@ -4,13 +4,13 @@ from argparse import ArgumentParser, Namespace
 from collections.abc import Mapping
 from pathlib import Path
 
-from vdt3d.cli.config import load_model, quiet_imports
+from vdt3d.cli.config import CHECKPOINT, load_model, quiet_imports
 
 EXAMPLE = "vdt3d examine work_dirs/classify/epoch_15.pth --config configs/debug/classify.py"
 
 
 def add_arguments(parser: ArgumentParser) -> None:
-    parser.add_argument("file", help="a path, http(s):// address, torchvision:// or zoo: name")
+    parser.add_argument("file", help=CHECKPOINT)
     parser.add_argument("--config", type=Path, help="also say what its model would take from the file")
 
 

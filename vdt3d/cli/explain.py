@@ -9,7 +9,7 @@ from argparse import ArgumentParser, Namespace
 from collections.abc import Iterable
 from pathlib import Path
 
-from vdt3d.cli.config import add_config_arguments, load_config
+from vdt3d.cli.config import CHECKPOINT, add_config_arguments, load_config
 
 EXAMPLE = "vdt3d explain my_config.py work_dirs/mine/best_auc.pth scans/a.nii.gz --target 1"
 METHODS = ("gradcam", "saliency", "integrated-gradients", "occlusion", "attention", "tcav")
@@ -17,7 +17,7 @@ METHODS = ("gradcam", "saliency", "integrated-gradients", "occlusion", "attentio
 
 def add_arguments(parser: ArgumentParser) -> None:
     add_config_arguments(parser)
-    parser.add_argument("checkpoint", help="weights: a path, http(s):// address or torchvision:// name")
+    parser.add_argument("checkpoint", help=CHECKPOINT)
     parser.add_argument("inputs", nargs="+", type=Path, help="scans, folders of scans, of a DICOM series, of slices")
     parser.add_argument("-o", "--out", type=Path, default=Path("explanations"), help="folder of what is written")
     parser.add_argument("--method", choices=METHODS, default="gradcam", help="how it is found out (default: gradcam)")

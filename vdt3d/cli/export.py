@@ -8,7 +8,7 @@ are left free where the network allows it.
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
-from vdt3d.cli.config import add_config_arguments, load_config, require_model
+from vdt3d.cli.config import CHECKPOINT, add_config_arguments, load_config, require_model
 
 EXAMPLE = """vdt3d export configs/debug/segment.py work_dirs/segment/best_dice.pth -o segment.onnx
 vdt3d export configs/debug/classify.py work_dirs/classify/best_auc.pth -o classify.pt2 --shape 1 48 48 48"""
@@ -16,7 +16,7 @@ vdt3d export configs/debug/classify.py work_dirs/classify/best_auc.pth -o classi
 
 def add_arguments(parser: ArgumentParser) -> None:
     add_config_arguments(parser)
-    parser.add_argument("checkpoint", help="weights: a path, http(s):// address or torchvision:// name")
+    parser.add_argument("checkpoint", help=CHECKPOINT)
     parser.add_argument("-o", "--out", type=Path, required=True, help="what is written: NAME.onnx, or NAME.pt2")
     parser.add_argument(
         "--shape",

@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from vdt3d.cli.config import add_config_arguments, add_dropout_argument, load_config, require_model
+from vdt3d.cli.config import CHECKPOINT, add_config_arguments, add_dropout_argument, load_config, require_model
 
 EXAMPLE = """vdt3d predict my_config.py work_dirs/mine/best_dice.pth scans -o labels --sheets
 vdt3d predict my_config.py best_dice.pth dicom_folder -o labels --dicom-seg --series largest
@@ -26,9 +26,7 @@ OF_FINDINGS = {"top": "--top", "every": "--every"}
 
 def add_arguments(parser: ArgumentParser) -> None:
     add_config_arguments(parser)
-    parser.add_argument(
-        "checkpoint", help="weights: a path, http(s):// address or torchvision:// name; or an exported NAME.onnx"
-    )
+    parser.add_argument("checkpoint", help=f"{CHECKPOINT}; or an exported NAME.onnx")
     parser.add_argument(
         "inputs", nargs="+", type=Path, help="scans, folders of scans, of DICOM series, of slices (PNG), or patterns"
     )

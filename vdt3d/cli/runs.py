@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from vdt3d.cli.config import quiet_imports
+from vdt3d.cli.config import quiet_imports, run_settings
 
 EXAMPLE = """vdt3d runs work_dirs --html runs.html
 vdt3d runs --repeat work_dirs/classify/record.json --work-dir work_dirs/again"""
@@ -42,7 +42,9 @@ def run(args: Namespace) -> None:
         tables.append(("What they differ in", *differences(found)))
     console = Console(highlight=False, markup=False)
     for title, head, rows in tables:
-        shown = Table(*head, title=title, title_justify="left", box=None, pad_edge=False)
+        shown = Table(title=title, title_justify="left", box=None, pad_edge=False)
+        for name in head:  # what is cut short could not be told apart
+            shown.add_column(name, no_wrap=name == "setting", overflow="fold")
         for row in rows:
             shown.add_row(*row)
         console.print(shown)
@@ -116,7 +118,7 @@ def differences(runs: Mapping[str, tuple[Path, dict]]) -> tuple[list[str], list[
     told = []
     for path, records in runs.values():
         record = _of(records)
-        config = config_of(record, path).to_dict()
+        config = {name: value for name, value in config_of(record, path).to_dict().items() if name in run_settings()}
         surroundings = {kind: record[kind] for kind in ("seed", "data", "packages", "environment")}
         code = {"code": (record["git"] or {}).get("commit", "")[:8]}
         told.append(dict(_leaves({**config, "randomness": None, **surroundings, **code})))

@@ -5,16 +5,14 @@ from argparse import ArgumentParser, Namespace
 from collections.abc import Mapping
 from pathlib import Path
 
-from vdt3d.cli.config import add_dropout_argument, add_run_arguments, answer_with, load_run_config
+from vdt3d.cli.config import CHECKPOINT, add_dropout_argument, add_run_arguments, answer_with, load_run_config
 
 EXAMPLE = "vdt3d test configs/debug/classify.py work_dirs/classify/epoch_15.pth --out scores.json"
 
 
 def add_arguments(parser: ArgumentParser) -> None:
     add_run_arguments(parser)
-    parser.add_argument(
-        "checkpoint", nargs="+", help="weights: paths, http(s):// addresses or torchvision:// names; several: ensemble"
-    )
+    parser.add_argument("checkpoint", nargs="+", help=f"{CHECKPOINT}; several: ensemble")
     add_dropout_argument(parser)
     parser.add_argument("--out", type=Path, help="also write the scores to this json file")
     parser.add_argument(

@@ -161,12 +161,19 @@ def build_dataloader(
         pin_memory, persistent_workers: used where they mean something (CUDA; ``num_workers`` > 0).
 
     Raises:
+        FileNotFoundError: the data set's files are not there.
         ValueError: the data set is empty.
     """
-    if isinstance(dataset, dict):
-        dataset = DATASETS.build(dataset)
-    if hasattr(dataset, "full_init"):
-        dataset.full_init()
+    try:
+        if isinstance(dataset, dict):
+            dataset = DATASETS.build(dataset)
+        if hasattr(dataset, "full_init"):
+            dataset.full_init()
+    except FileNotFoundError as error:
+        if error.filename is None:  # one of ours, which says what to do
+            raise
+        what = f"there is no {error.filename}; put the data there (data/README.md) or change data_root"
+        raise FileNotFoundError(what) from error
     if len(dataset) == 0:
         raise ValueError(f"{type(dataset).__name__} is empty; look at its data_root and split")
     return DataLoader(

@@ -6,6 +6,7 @@ import platform
 import time
 import warnings
 from collections import defaultdict
+from collections.abc import Sequence
 from functools import cached_property
 from itertools import count
 from pathlib import Path
@@ -70,6 +71,9 @@ class Runner(MMRunner):
     # ---- the surroundings ----
 
     def setup_env(self, env_cfg: dict) -> None:
+        if self.distributed:
+            for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
+                os.environ.setdefault(name, "1")  # what mmengine would set, with a warning
         if self.distributed and not torch.distributed.is_initialized():
             settings = env_cfg.get("dist_cfg", {})  # its backend is not asked: that follows the device
             init_distributed(self.launcher, settings.get("timeout", 1800))
@@ -100,7 +104,19 @@ class Runner(MMRunner):
         loop = dict(loop)
         if "type" not in loop:
             loop["type"] = "EpochBasedTrainLoop" if loop.pop("by_epoch", True) else "IterBasedTrainLoop"
-        return LOOPS.build(loop, default_args={"runner": self, "dataloader": self._train_dataloader})
+        loop = LOOPS.build(loop, default_args={"runner": self, "dataloader": self._train_dataloader})
+        self._require_room_for(getattr(loop.dataloader.dataset, "metainfo", {}).get("classes") or ())
+        return loop
+
+    def _require_room_for(self, classes: Sequence[str]) -> None:
+        """Raise ValueError if there are more classes than the head tells apart; a GPU would only say "assert"."""
+        room = getattr(getattr(self.bare_model, "head", None), "num_classes", None)
+        if room is not None and len(classes) > room:
+            names = ", ".join(classes[:5]) + (", ..." if len(classes) > 5 else "")
+            raise ValueError(
+                f"the training data have {len(classes)} classes ({names}) and the model's head has {room}; "
+                f"say num_classes={len(classes)}"
+            )
 
     def build_log_processor(self, log_processor: dict | LogProcessor) -> LogProcessor:
         if isinstance(log_processor, dict):
@@ -137,12 +153,14 @@ class Runner(MMRunner):
             to_channels_last(model)
         if not self.distributed:
             return model
-        return MMDistributedDataParallel(
-            model,
-            device_ids=None if device == "cpu" else [int(os.environ["LOCAL_RANK"])],
-            broadcast_buffers=False,
-            find_unused_parameters=self.cfg.get("find_unused_parameters", False),
-        )
+        with warnings.catch_warnings():  # the new name of the argument is not known to the oldest torch we take
+            warnings.filterwarnings("ignore", "`broadcast_buffers` is deprecated", FutureWarning)
+            return MMDistributedDataParallel(
+                model,
+                device_ids=None if device == "cpu" else [int(os.environ["LOCAL_RANK"])],
+                broadcast_buffers=False,
+                find_unused_parameters=self.cfg.get("find_unused_parameters", False),
+            )
 
     def build_evaluator(self, evaluator: dict | list | Evaluator) -> Evaluator:
         if isinstance(evaluator, Evaluator):

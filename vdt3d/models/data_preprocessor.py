@@ -1,6 +1,6 @@
 """From the volumes a data loader collected to the normalised batch a network is fed."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from mmengine.model import BaseDataPreprocessor
@@ -48,9 +48,12 @@ class VolumeDataPreprocessor(BaseDataPreprocessor):
         """The batch under ``inputs``, and ``data_samples`` on the same device.
 
         Raises:
-            ValueError: inputs that are no volumes, differ in shape (in more than ``pad_to`` allows), or have other
-                channels than ``mean`` and ``std``.
+            ValueError: samples that were not packed; inputs that are no volumes, differ in shape (in more than
+                ``pad_to`` allows), or have other channels than ``mean`` and ``std``.
         """
+        if not isinstance(data, Mapping):
+            wanted = "should in PackVolume, PackSegmentation or PackDetection"
+            raise ValueError(f"the pipeline ends in a {type(data[0]).__name__}, and {wanted}")
         check_volumes(data["inputs"], padded=self.pad_to is not None)
         data = self.cast_data(data)
         volumes = data["inputs"]

@@ -168,8 +168,9 @@ class LoadReport:
         source: the file.
         used: target keys filled from the file.
         changed: target keys filled from a file key of another name, as (file key, target key).
-        left: file keys nothing was done with (no such target, or another shape).
-        missing: target keys the file did not fill.
+        left: file keys of which the target has none.
+        missing: target keys of which the file has none.
+        unlike: target keys that the file has in another shape, with both shapes in words; they are not filled.
         part: the top-level parts of the target that the file speaks of, heads excluded (empty: a bare network).
         matched: share of that part's tensors that were filled.
     """
@@ -179,15 +180,18 @@ class LoadReport:
     changed: tuple[tuple[str, str], ...]
     left: tuple[str, ...]
     missing: tuple[str, ...]
+    unlike: Mapping[str, str]
     part: tuple[str, ...]
     matched: float
 
     def __str__(self) -> str:
-        total = len(self.used) + len(self.missing)
+        total = len(self.used) + len(self.missing) + len(self.unlike)
         lines = [f"{self.source}: {len(self.used)} of {total} tensors filled"]
         if self.changed:
             lines.append(f"  {len(self.changed)} under another name, e.g. {' -> '.join(self.changed[0])}")
-        for title, keys in (("missing in the file", self.missing), ("left over in the file", self.left)):
+        unlike = tuple(f"{key} ({shapes})" for key, shapes in self.unlike.items())
+        titles = {"missing in the file": self.missing, "of another shape": unlike, "left over in the file": self.left}
+        for title, keys in titles.items():
             if keys:
                 shown = ", ".join(keys[:4]) + (", ..." if len(keys) > 4 else "")
                 lines.append(f"  {len(keys)} {title}: {shown}")
@@ -236,6 +240,11 @@ def load_weights(
     given, wanted = state_dict_of(source, name), target.state_dict()
     renamed = names_in(wanted, given)
     pairs = {new: old for old, new in renamed.items() if _fits(given, wanted, old, new)}
+    unlike = {
+        new: f"file {tuple(given[old].shape)}, model {tuple(wanted[new].shape)}"
+        for old, new in renamed.items()
+        if new in wanted and new not in pairs
+    }
 
     part, asked = _asked(wanted, renamed.values(), heads)
     matched = sum(key in pairs for key in asked) / max(len(asked), 1)
@@ -243,13 +252,14 @@ def load_weights(
         source=name,
         used=tuple(key for key in wanted if key in pairs),
         changed=tuple((old, new) for new, old in pairs.items() if old != new),
-        left=tuple(old for old in given if old not in set(pairs.values())),
-        missing=tuple(key for key in wanted if key not in pairs),
+        left=tuple(old for old, new in renamed.items() if new not in wanted),
+        missing=tuple(key for key in wanted if key not in pairs and key not in unlike),
+        unlike=unlike,
         part=part,
         matched=matched,
     )
     if not pairs or matched < min_matched:
-        raise CheckpointError(_refusal(report, given, wanted, renamed, min_matched) + (hint and f"\n  {hint}"))
+        raise CheckpointError(_refusal(report, min_matched) + (hint and f"\n  {hint}"))
     target.load_state_dict({**wanted, **{new: given[old] for new, old in pairs.items()}})
     return report
 
@@ -313,18 +323,12 @@ def _asked(wanted: Mapping[str, Tensor], found: object, heads: bool) -> tuple[tu
     return part, [key for key in keys if key.partition(".")[0] in part]
 
 
-def _refusal(report: LoadReport, given: Mapping, wanted: Mapping, renamed: Mapping, least: float) -> str:
-    shapes = [
-        f"{new}: file {tuple(given[old].shape)}, model {tuple(wanted[new].shape)}"
-        for old, new in renamed.items()
-        if new in wanted and given[old].shape != wanted[new].shape
-    ]
-    why = f"\n  other shapes: {'; '.join(shapes[:3])}" if shapes else ""
+def _refusal(report: LoadReport, least: float) -> str:
     part = f" of {', '.join(report.part)}" if report.part else ""
+    partly = " If it is meant to fill a part only, lower min_matched" if least < 1 else ""
     return (
-        f"{report}{why}\n  only {report.matched:.0%} of the tensors{part} match and {least:.0%} are asked for, so "
-        "nothing was loaded. Is it the right file for this architecture (depth, channels, norm)? If it is meant to "
-        "fill a part only, lower min_matched"
+        f"{report}\n  only {report.matched:.0%} of the tensors{part} match and {least:.0%} are asked for, "
+        f"so nothing was loaded. Is it the right file for this architecture (depth, channels, norm)?{partly}"
     )
 
 

@@ -16,6 +16,7 @@ from filelock import FileLock
 
 ATTEMPTS = 4
 PAUSE_S = 1.0  # before the second attempt; doubled before each further one
+BY_HAND = "check the address, or fetch the file with a browser and hand it over: vdt3d download NAME --from FILE"
 TIMEOUT_S = 30  # for an answer, and for each block of it
 BLOCK = 1 << 20
 QUICK_S = 2  # what takes no longer gets no bar
@@ -95,12 +96,9 @@ def _fetch(url: str, path: Path, sha256: str | None, size: int | None) -> None:
         part.replace(path)
     except _CutError as cut:
         kept = f"; {part} is kept, and the next try goes on from it" if part.exists() else ""
-        raise DownloadError(f"{url}: not fetched ({cut}, {ATTEMPTS} times){kept}") from cut
+        raise DownloadError(f"{url}: not fetched ({cut}, {ATTEMPTS} times){kept}; {BY_HAND}") from cut
     except DownloadError as error:
-        raise DownloadError(
-            f"{url}: not fetched ({error}); check the address, or fetch the file with a browser and hand it over: "
-            "vdt3d download NAME --from FILE"
-        ) from error
+        raise DownloadError(f"{url}: not fetched ({error}); {BY_HAND}") from error
     except OSError as error:
         _drop(part, tag)  # a full disk is no place to keep half a file
         raise OSError(error.errno, f"{error.strerror}; {url} was not kept", str(path)) from error

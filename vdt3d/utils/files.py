@@ -5,6 +5,7 @@ import math
 import os
 import tempfile
 from collections.abc import Callable, Mapping
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,10 @@ def find_config(path: Path) -> Path:
     for root in package_roots():
         if (root / path).is_file():
             return root / path
-    raise FileNotFoundError(f"{path}: no such config, neither below {Path.cwd()} nor among those of the package")
+    names = (one.name for root in (Path(), *package_roots()) for one in (root / path.parent).glob("*.py"))
+    near = get_close_matches(path.name, names, n=1)
+    hint = f"; did you mean '{path.with_name(near[0])}'?" if near else ""
+    raise FileNotFoundError(f"{path}: no such config, neither below {Path.cwd()} nor among those of the package{hint}")
 
 
 def write_aside(path: Path, write: Callable[[Path], None]) -> None:

@@ -76,7 +76,7 @@ class CheckpointHook(Hook):
         if self.save_best is None or not runner.training:
             return
         if self.save_best not in metrics:
-            raise KeyError(f"save_best='{self.save_best}' is no validation score; there are {', '.join(metrics)}")
+            raise ValueError(f"save_best='{self.save_best}' is no validation score; there are {', '.join(metrics)}")
         score, info = metrics[self.save_best], runner.message_hub.runtime_info
         if math.isnan(score) or self.sign * score <= self.sign * info.get("best_score", -self.sign * math.inf):
             return

@@ -23,7 +23,7 @@ class EarlyStopHook(Hook):
         rule: as ``CheckpointHook``'s.
 
     Raises:
-        KeyError: (on use) no validation score of that name.
+        ValueError: (on use) no validation score of that name.
         ValueError: ``patience`` is not positive.
     """
 
@@ -42,7 +42,7 @@ class EarlyStopHook(Hook):
         if not runner.training:
             return
         if self.monitor not in metrics:
-            raise KeyError(f"monitor='{self.monitor}' is no validation score; there are {', '.join(metrics)}")
+            raise ValueError(f"monitor='{self.monitor}' is no validation score; there are {', '.join(metrics)}")
         score, state = self.sign * metrics[self.monitor], self._state(runner)
         if score > state["best"] + self.min_delta:
             state = {"best": score, "waited": 0}

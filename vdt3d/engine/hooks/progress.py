@@ -65,7 +65,8 @@ class ProgressHook(Hook):
         # Lines on the screen go above the bar, and the ones it makes redundant not at all.
         self._screens = [h for h in runner.logger.handlers if not isinstance(h, logging.FileHandler)]
         above = RichHandler(logging.INFO, console, show_path=False, show_level=False, log_time_format="%X")
-        told = ("Epoch(train)", "Iter(train)", "Epoch(test)")  # by the bar, and by the table of ``vdt3d test``
+        # By the bar, and by the table of ``vdt3d test``.
+        told = ("Epoch(train)", "Iter(train)", "Epoch(test)", "Iter(test)")
         above.addFilter(lambda record: not record.getMessage().startswith(told))
         self._swap(runner, self._screens, [above])
 
