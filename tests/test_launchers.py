@@ -56,8 +56,8 @@ def test_too_few_words_are_answered_with_the_usage(name: str):
 def test_dist_train_is_one_node_by_default(checkout: Path):
     port = str(free_port())
     said = launch(checkout / "tools/dist_train.sh", "c.py", "2", "--amp", PORT=port).stdout.splitlines()
-    assert said[:2] == ["-m", "torch.distributed.run"]
-    places = dict(zip(said[2:12:2], said[3:12:2], strict=True))
+    assert said[0] == f"{checkout}/tools/_torchrun.py"
+    places = dict(zip(said[1:11:2], said[2:11:2], strict=True))
     assert places == {
         "--nnodes": "1",
         "--node_rank": "0",
@@ -65,7 +65,7 @@ def test_dist_train_is_one_node_by_default(checkout: Path):
         "--master_addr": "127.0.0.1",
         "--master_port": port,
     }
-    assert said[12:] == [f"{checkout}/tools/train.py", "c.py", "--amp", "--launcher", "pytorch"]
+    assert said[11:] == [f"{checkout}/tools/train.py", "c.py", "--amp", "--launcher", "pytorch"]
 
 
 def test_dist_test_respects_the_place_among_nodes(checkout: Path):
@@ -73,8 +73,8 @@ def test_dist_test_respects_the_place_among_nodes(checkout: Path):
     said = launch(
         checkout / "tools/dist_test.sh", "c.py", "e.pth", "8", "--out", "a b.json", **place
     ).stdout.splitlines()
-    assert said[3:12:2] == ["3", "1", "8", "10.0.0.7", "4321"]
-    assert said[12:] == [f"{checkout}/tools/test.py", "c.py", "e.pth", "--out", "a b.json", "--launcher", "pytorch"]
+    assert said[2:11:2] == ["3", "1", "8", "10.0.0.7", "4321"]
+    assert said[11:] == [f"{checkout}/tools/test.py", "c.py", "e.pth", "--out", "a b.json", "--launcher", "pytorch"]
 
 
 def test_a_taken_port_is_said(checkout: Path):
@@ -93,11 +93,6 @@ def test_a_taken_port_is_said(checkout: Path):
         (["c.py", "2"], {"NNODES": "two"}, "NNODES is 'two', but should be a whole number from 1 to 9999"),
         (["c.py", "2"], {"NODE_RANK": "1"}, "NODE_RANK is '1', but should be a whole number from 0 to 0"),
         (["c.py", "2"], {"PORT": "70000"}, "PORT is '70000', but should be a whole number from 1 to 65535"),
-        (
-            ["c.py", "2"],
-            {"NNODES": "2"},
-            "NNODES=2 wants MASTER_ADDR, too: the address of node 0, the same on every node",
-        ),
     ],
 )
 def test_a_wrong_place_is_said_in_a_line(words: list[str], place: dict[str, str], said: str, checkout: Path):
@@ -105,12 +100,25 @@ def test_a_wrong_place_is_said_in_a_line(words: list[str], place: dict[str, str]
     assert (done.returncode, done.stdout, done.stderr) == (2, "", said + "\n")
 
 
+def test_nodes_without_the_address_of_the_first_look_for_it_here_and_say_so(checkout: Path):
+    done = launch(checkout / "tools/dist_train.sh", "c.py", "2", NNODES="2")
+    assert done.stdout.splitlines()[7:9] == ["--master_addr", "127.0.0.1"]
+    assert done.stderr.startswith("MASTER_ADDR is not set") and done.stderr.count("\n") == 1
+
+
+def test_processes_that_fail_pass_their_exit_code_on_without_a_traceback(tmp_path: Path):
+    settings = ("--work-dir", str(tmp_path), "--cfg-options", "train_dataloader.dataset.type=Nothing")
+    done = launch(ROOT / "tools/dist_train.sh", "configs/debug/classify.py", "2", *settings, CUDA_VISIBLE_DEVICES="")
+    assert done.returncode == 2
+    assert "no dataset is registered as 'Nothing'" in done.stderr and "Traceback" not in done.stderr
+
+
 def test_pre_train_is_the_released_recipe_on_eight(checkout: Path):
     said = launch(checkout / "pre_train.sh").stdout.splitlines()
-    assert said[7] == "8"
-    config = said[13]
+    assert said[6] == "8"
+    config = said[12]
     assert (ROOT / config).is_file(), config
-    assert launch(checkout / "pre_train.sh", "4", "--amp").stdout.splitlines()[14] == "--amp"
+    assert launch(checkout / "pre_train.sh", "4", "--amp").stdout.splitlines()[13] == "--amp"
 
 
 # Processes when none are named: what the scripts of the original release had.
@@ -122,27 +130,27 @@ def test_the_released_segmentation_trains_both_arms_alike(data: str, checkout: P
     said = launch(checkout / f"medseg/{data}_train.sh").stdout.splitlines()
     first, second = said[: len(said) // 2], said[len(said) // 2 :]
     for arm, weights in ((first, "vdt"), (second, "scratch")):
-        assert arm[7] == SEGMENTATION[data]
-        assert arm[12] == f"{checkout}/tools/train.py"
-        assert f"_{weights}_" in arm[13] and (ROOT / arm[13]).is_file(), arm[13]
-        assert arm[14:] == ["--auto-scale-lr", "--launcher", "pytorch"]  # the schedules are told for eight processes
-    assert first[13].replace("_vdt_", "_scratch_") == second[13]
+        assert arm[6] == SEGMENTATION[data]
+        assert arm[11] == f"{checkout}/tools/train.py"
+        assert f"_{weights}_" in arm[12] and (ROOT / arm[12]).is_file(), arm[12]
+        assert arm[13:] == ["--auto-scale-lr", "--launcher", "pytorch"]  # the schedules are told for eight processes
+    assert first[12].replace("_vdt_", "_scratch_") == second[12]
     fewer = launch(checkout / f"medseg/{data}_train.sh", "2", "--amp").stdout.splitlines()
-    assert fewer[7] == "2"
-    assert fewer[14:16] == ["--auto-scale-lr", "--amp"]
+    assert fewer[6] == "2"
+    assert fewer[13:15] == ["--auto-scale-lr", "--amp"]
 
 
 @pytest.mark.parametrize("data", SEGMENTATION)
 def test_the_released_segmentation_tests_a_checkpoint(data: str, checkout: Path):
     script = checkout / f"medseg/{data}_test.sh"
     said = launch(script, "best.pth").stdout.splitlines()
-    assert said[7] == SEGMENTATION[data]
-    assert said[12] == f"{checkout}/tools/test.py"
-    assert (ROOT / said[13]).is_file(), said[13]
-    assert said[14:] == ["best.pth", "--launcher", "pytorch"]
+    assert said[6] == SEGMENTATION[data]
+    assert said[11] == f"{checkout}/tools/test.py"
+    assert (ROOT / said[12]).is_file(), said[12]
+    assert said[13:] == ["best.pth", "--launcher", "pytorch"]
     said = launch(script, "best.pth", "1", "--format-only", "a b").stdout.splitlines()
-    assert said[7] == "1"
-    assert said[14:17] == ["best.pth", "--format-only", "a b"]
+    assert said[6] == "1"
+    assert said[13:16] == ["best.pth", "--format-only", "a b"]
     done = launch(script)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith(f"usage: bash medseg/{data}_test.sh CHECKPOINT ")
@@ -153,7 +161,7 @@ def test_a_failed_arm_ends_the_comparison(data: str, checkout: Path):
     executable(checkout / ".venv/bin/python", PARROT + "exit 3\n")
     done = launch(checkout / f"medseg/{data}_train.sh")
     assert done.returncode == 3
-    assert done.stdout.count("torch.distributed.run") == 1
+    assert done.stdout.count("_torchrun.py") == 1
 
 
 def test_no_script_ends_the_processes_of_others():

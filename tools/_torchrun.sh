@@ -20,13 +20,12 @@ number NNODES "$nodes" 1 9999
 number NODE_RANK "$rank" 0 $((nodes - 1))
 number PORT "$port" 1 65535
 if ((nodes > 1)) && [[ -z ${MASTER_ADDR:-} ]]; then
-    echo "NNODES=$nodes wants MASTER_ADDR, too: the address of node 0, the same on every node" >&2
-    exit 2
+    echo "MASTER_ADDR is not set, so node 0 is looked for on this machine; elsewhere, name its address on every node" >&2
 fi
 if [[ $rank == 0 ]] && (: <"/dev/tcp/127.0.0.1/$port") 2>/dev/null; then
     echo "Port $port is taken, perhaps by another run; choose one: PORT=$((port + 1)) bash ..." >&2
     exit 2
 fi
 export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1} # what torchrun would set, with a warning
-exec "$python" -m torch.distributed.run --nnodes "$nodes" --node_rank "$rank" --nproc_per_node "$gpus" \
+exec "$python" "$here/_torchrun.py" --nnodes "$nodes" --node_rank "$rank" --nproc_per_node "$gpus" \
     --master_addr "$address" --master_port "$port" "$script" "$@" --launcher pytorch
