@@ -16,6 +16,7 @@ import torch
 from mmengine.device import get_device
 from mmengine.dist import all_gather_object, is_main_process
 from mmengine.evaluator import Evaluator
+from mmengine.hooks import EMAHook
 from mmengine.logging import HistoryBuffer, MessageHub, MMLogger
 from mmengine.model import MMDistributedDataParallel, is_model_wrapper, revert_sync_batchnorm
 from mmengine.runner import IterBasedTrainLoop as MMIterBasedTrainLoop
@@ -314,6 +315,11 @@ class Runner(MMRunner):
                 f"--cfg-options load_from={filename} without --resume"
             )
         meta = checkpoint["meta"]
+        if "ema_state_dict" in checkpoint and not any(isinstance(hook, EMAHook) for hook in self.hooks):
+            raise CheckpointError(
+                f"{filename}: its run averaged the weights, so it goes on only with the same EMAHook or SWAHook; to "
+                "start from their average, use load_from without --resume"
+            )
         self.call_hook("after_load_checkpoint", checkpoint=checkpoint)  # EMA takes its part and puts ours in its place
         report = load_weights(self.bare_model, checkpoint["state_dict"], min_matched=1.0, heads=True, name=filename)
         if report.left:
@@ -346,7 +352,8 @@ class Runner(MMRunner):
     def _resume_optimizer(self, checkpoint: dict) -> None:
         schedulers, saved, optimizer = self.param_schedulers or [], checkpoint["param_schedulers"], self.optim_wrapper
         same = same_schedule(schedulers, saved) and self.iter == checkpoint["meta"]["iter"]
-        values = [] if same else follow(schedulers, self.epoch, self.iter, len(self.train_dataloader))
+        values = [] if same else follow(schedulers, optimizer, self.epoch, self.iter, len(self.train_dataloader))
+        self._compare_optimizers(optimizer.param_groups, checkpoint["optimizer"]["param_groups"])
         optimizer.load_state_dict(checkpoint["optimizer"])
         if same:
             for scheduler, state in zip(schedulers, saved, strict=True):
@@ -359,6 +366,21 @@ class Runner(MMRunner):
             "The run's length or its schedule is not the checkpoint's, so the schedule was rebuilt and followed up to "
             f"here: learning rate {before:.6g} -> {optimizer.param_groups[0]['lr']:.6g}"
         )
+
+    def _compare_optimizers(self, ours: list[dict], saved: list[dict]) -> None:
+        """Refuse a checkpoint of another optimizer, and say which settings of this one it replaces."""
+        moving = {"initial_lr", *(scheduler.param_name for scheduler in self.param_schedulers or [])}
+        changed = {}
+        for one, other in zip(ours, saved, strict=False):  # the optimizer itself refuses more or fewer groups
+            if foreign := sorted(other.keys() - one.keys()):
+                raise CheckpointError(
+                    f"the checkpoint's run had another optimizer, with {', '.join(foreign)}: keep that one, or start "
+                    "from the weights, with load_from and without --resume"
+                )
+            kept = one.keys() & other.keys() - moving - {"params"}
+            changed |= {name: (other[name], one[name]) for name in kept if other[name] != one[name]}
+        for name, (old, new) in sorted(changed.items()):
+            self.logger.warning(f"The checkpoint's {name} {old} replaces this config's {new}")
 
     def _own_state(self) -> dict:
         """What differs between the processes: random generators and, between two optimizer steps, gradients."""
