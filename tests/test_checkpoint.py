@@ -226,7 +226,7 @@ def classifier18(classes: int = 2) -> nn.Module:
 
 @pytest.mark.parametrize("inside", [False, True], ids=["bare", "in state_dict"])
 @pytest.mark.parametrize("heads", ["", "head.fc.", "fc."], ids=["no head", "head", "fc"])
-@pytest.mark.parametrize("prefix", ["", "module.", "backbone.", "module.backbone."])
+@pytest.mark.parametrize("prefix", ["", "module.", "backbone.", "module.backbone.", "model.", "model.backbone."])
 def test_a_released_file_fills_all_of_a_backbone_alone_and_in_a_classifier(tmp_path, prefix, heads, inside):
     state = {prefix + key: torch.full_like(value, 2) for key, value in backbone18().state_dict().items()}
     assert len(state) == 120

@@ -30,7 +30,7 @@ MIN_MATCHED = 0.9
 # Where a checkpoint keeps its tensors: mmengine's and most; BEiT's and Swin's; DINO's, which has a student besides.
 CONTAINERS = ("state_dict", "model", "teacher")
 _META = "vdt3d"  # the key of our meta, as JSON, in the text that a safetensors file may carry
-_WRAPPERS = ("module.", "_orig_mod.", "backbone.")  # what DDP, torch.compile and whole models put before a key
+_WRAPPERS = ("module.", "_orig_mod.", "model.", "backbone.")  # of DDP, torch.compile, Lightning and whole models
 
 
 class CheckpointError(ValueError):
@@ -261,8 +261,8 @@ def _fits(given: Mapping[str, Tensor], wanted: Mapping[str, Tensor], old: str, n
 def names_in(wanted: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> dict[str, str]:
     """The name of each key of a file in a model, read as most keys (and, where that is equal, most shapes) fit.
 
-    Considered are the keys as they are, with wrappers (``module.``, ``_orig_mod.``, ``backbone.``) stripped one by one,
-    and each of these behind the prefix under which most of them stand in the model (``backbone.network.``).
+    Considered are the keys as they are, with wrappers (``module.``, ``_orig_mod.``, ``model.``, ``backbone.``) stripped
+    one by one, and each of these behind the prefix under which most stand in the model (``backbone.network.``).
 
     Args:
         wanted: the model's state dict.
@@ -281,12 +281,17 @@ def _renamings(given: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> lis
     renamings = [{key: key for key in given}]
     while any(key.startswith(_WRAPPERS) for key in renamings[-1].values()):
         last = renamings[-1]
-        renamings.append({old: re.sub(r"^(module|_orig_mod|backbone)\.", "", new) for old, new in last.items()})
+        renamings.append({old: _unwrapped(new) for old, new in last.items()})
     for names in list(renamings):
         if prefix := _prefix_of_most(names.values(), wanted):
             renamings.append({old: prefix + new for old, new in names.items()})
     # Two file keys must not fall on one target key.
     return [names for names in renamings if len(set(names.values())) == len(names)]
+
+
+def _unwrapped(key: str) -> str:
+    """``key`` without the first of its wrappers."""
+    return key.partition(".")[2] if key.startswith(_WRAPPERS) else key
 
 
 def _prefix_of_most(names: Collection[str], wanted: Mapping[str, Tensor]) -> str:
