@@ -101,7 +101,15 @@ class Runner(MMRunner):
         loop = dict(loop)
         if "type" not in loop:
             loop["type"] = "EpochBasedTrainLoop" if loop.pop("by_epoch", True) else "IterBasedTrainLoop"
-        return LOOPS.build(loop, default_args={"runner": self, "dataloader": self._train_dataloader})
+        loop = LOOPS.build(loop, default_args={"runner": self, "dataloader": self._train_dataloader})
+        classes = loop.dataloader.dataset.metainfo.get("classes") or ()
+        known = getattr(getattr(self.bare_model, "head", None), "num_classes", len(classes))
+        if len(classes) > known:  # the loss would say it in the words of an assertion, on a GPU late and elsewhere
+            raise ValueError(
+                f"the training data has {len(classes)} classes ({', '.join(map(str, classes[:10]))}"
+                f"{', ...' if len(classes) > 10 else ''}) and the head is of {known}: set model.head.num_classes"
+            )
+        return loop
 
     def build_log_processor(self, log_processor: dict | LogProcessor) -> LogProcessor:
         if isinstance(log_processor, dict):
