@@ -34,15 +34,8 @@ from vdt3d.engine.loops import ValLoop
 from vdt3d.engine.schedules import follow, same_schedule, state_of
 from vdt3d.models.inflate.weights import adapt
 from vdt3d.registry import LOOPS, RUNNERS
-from vdt3d.utils.checkpoint import (
-    MIN_MATCHED,
-    CheckpointError,
-    load_weights,
-    plain,
-    read_any,
-    state_dict_of,
-    write_checkpoint,
-)
+from vdt3d.utils.checkpoint import CheckpointError, plain, read_any, state_dict_of, write_checkpoint
+from vdt3d.utils.loading import MIN_MATCHED, load_weights
 from vdt3d.utils.random import rng_state, set_rng_state
 
 _STARTED: defaultdict[str, count] = defaultdict(count)  # runs of this process by the second they began in
