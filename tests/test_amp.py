@@ -32,6 +32,14 @@ def test_layers_compute_in_bf16_and_keep_float32_weights():
     assert layer.weight.dtype is torch.float32
 
 
+def test_a_run_in_bf16_goes_on_in_fp16_with_a_scale_of_its_own():
+    wrapper = AmpOptimWrapper(optimizer=torch.optim.SGD([nn.Parameter(torch.ones(1))], lr=0.1))
+    state = wrapper.state_dict()  # bf16 has no scale
+    wrapper.scaler = torch.amp.GradScaler("cpu", init_scale=512.0)
+    wrapper.load_state_dict(state)
+    assert wrapper.scaler.get_scale() == 512.0
+
+
 @pytest.mark.parametrize("dtype", ["float16", "float8"])
 def test_what_a_cpu_cannot_train_in_is_refused_with_the_remedy(dtype):
     with pytest.raises(ValueError, match=f"dtype='{dtype}' cannot train on cpu; take 'bfloat16'"):

@@ -14,15 +14,8 @@ from mmengine.logging import HistoryBuffer
 from torch import nn
 
 from vdt3d.registry import MODELS
-from vdt3d.utils.checkpoint import (
-    CheckpointError,
-    load_weights,
-    plain,
-    read_any,
-    read_checkpoint,
-    state_dict_of,
-    write_checkpoint,
-)
+from vdt3d.utils.checkpoint import CheckpointError, plain, read_any, read_checkpoint, state_dict_of, write_checkpoint
+from vdt3d.utils.loading import load_weights
 
 WEIGHTS = {"weight": torch.arange(6.0).view(2, 3), "bias": torch.zeros(2)}
 
@@ -232,7 +225,7 @@ def classifier18(classes: int = 2) -> nn.Module:
 
 @pytest.mark.parametrize("inside", [False, True], ids=["bare", "in state_dict"])
 @pytest.mark.parametrize("heads", ["", "head.fc.", "fc."], ids=["no head", "head", "fc"])
-@pytest.mark.parametrize("prefix", ["", "module.", "backbone.", "module.backbone."])
+@pytest.mark.parametrize("prefix", ["", "module.", "backbone.", "module.backbone.", "model.", "model.backbone."])
 def test_a_released_file_fills_all_of_a_backbone_alone_and_in_a_classifier(tmp_path, prefix, heads, inside):
     state = {prefix + key: torch.full_like(value, 2) for key, value in backbone18().state_dict().items()}
     assert len(state) == 120

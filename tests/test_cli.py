@@ -15,7 +15,7 @@ from vdt3d.cli.print_config import annotate, place
 from vdt3d.utils.files import find_config
 
 ROOT = Path(__file__).resolve().parents[1]
-SCRIPTS = sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "tools").rglob("*.py"))
+SCRIPTS = sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "tools").rglob("[!_]*.py"))
 PRETRAIN, CLASSIFY, SEGMENT = (f"configs/debug/{task}.py" for task in ("pretrain", "classify", "segment"))
 IMAGENET = "configs/imagenet_pretrain/resnet3d-18_vdt_8xb32-cos-100e_in1k.py"
 
@@ -111,7 +111,7 @@ def test_a_run_can_be_lengthened_by_resume(trained: Path):
         ),
         (
             ["train", CLASSIFY, "--cfg-options", "model.head.num_classes=1"],
-            "malignant) and the model's head has 1; say",
+            "malignant) and the head is of 1: set",
         ),
         (["train", CLASSIFY, "--resume", "no.pth"], "--resume no.pth: there is no such checkpoint"),
         (["test", CLASSIFY, str(ROOT / "setup.py")], "setup.py"),

@@ -77,7 +77,14 @@ def test_a_pattern_that_is_none_is_refused(capsys):
     assert "argument --group: '(' is no regular expression: missing )" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(("error", "code"), [(KeyboardInterrupt(), 130), (OSError(28, "No space left"), 2)])
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (KeyboardInterrupt(), 130),
+        (OSError(28, "No space left"), 2),
+        (ImportError('Please run "pip install wandb" to install wandb'), 2),
+    ],
+)
 def test_how_a_command_ends_tells_why(error: BaseException, code: int, monkeypatch, capsys):
     def run(args: object) -> None:
         raise error

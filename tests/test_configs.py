@@ -29,7 +29,7 @@ from vdt3d.models.inflate.weights import adapt
 from vdt3d.registry import DATASETS, HOOKS, MODELS
 from vdt3d.structures import LabelMap, Sample, Volume
 from vdt3d.utils import zoo
-from vdt3d.utils.checkpoint import MIN_MATCHED, load_weights
+from vdt3d.utils.loading import MIN_MATCHED, load_weights
 
 ROOT = Path(__file__).resolve().parents[1]
 CONFIGS = sorted(

@@ -21,7 +21,7 @@ from vdt3d.models.inflate.weights import adapt
 from vdt3d.registry import MODELS
 from vdt3d.structures import Boxes, DetectionSample, Sample, SpacedWindow, Volume, affine_from_spacing
 from vdt3d.transforms import Normalize3D, PackDetection, RandomFlip3D, Resize3D
-from vdt3d.utils.checkpoint import load_weights
+from vdt3d.utils.loading import load_weights
 
 TYPES = ("FasterRCNN3D", "RetinaNet3D", "FCOS3D")
 RATIOS = (0.5, 1.0, 2.0)

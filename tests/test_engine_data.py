@@ -198,5 +198,20 @@ def test_an_empty_data_set_is_refused():
         build_dataloader(Items([]), dict(type="DefaultSampler"), 2, seed=0)
 
 
+def test_too_few_samples_for_a_batch_are_refused_where_the_rest_is_dropped():
+    with pytest.raises(ValueError, match=r"3 samples of Items .* are no batch of 4, .*drop_last=False"):
+        build_dataloader(Items([0, 0, 1]), dict(type="DefaultSampler"), 4, seed=0, drop_last=True)
+    assert len(build_dataloader(Items([0, 0, 1]), dict(type="DefaultSampler"), 3, seed=0, drop_last=True)) == 1
+
+
+def test_a_head_of_fewer_classes_than_the_data_is_refused_before_the_first_step(tmp_path):
+    config = tiny.config(tmp_path)
+    config.model.head.num_classes = 1
+    with pytest.raises(
+        ValueError, match=r"2 classes \(dark, bright\) and the head is of 1: set model.head.num_classes"
+    ):
+        tiny.train(config)
+
+
 def test_the_tiny_set_is_found():
     assert tiny.TinyVolumes(length=3).targets().tolist() == [0, 1, 0]

@@ -187,6 +187,15 @@ def test_the_script_refuses_in_one_line(checkpoint, tmp_path):
     assert not (tmp_path / "ran").exists()
 
 
+def test_a_backbone_by_itself_refuses_too(checkpoint, tmp_path):
+    torch.save({**checkpoint, "x": Bomb(tmp_path / "ran")}, tmp_path / "bomb.pth")
+    backbone = dict(type="ResNet3D", depth=10, init_cfg=dict(type="Pretrained", checkpoint=str(tmp_path / "bomb.pth")))
+    script = f"from vdt3d.registry import MODELS; MODELS.build({backbone}).init_weights()"  # and no engine
+    ended = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, timeout=300)
+    assert "bomb.pth: refused, because it holds 'posix.mkdir'" in ended.stderr
+    assert not (tmp_path / "ran").exists()
+
+
 def test_arrays_of_objects_are_refused(tmp_path):
     objects = np.empty((2, 2, 2), object)
     objects[:] = Bomb(tmp_path / "ran")

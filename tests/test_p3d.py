@@ -13,7 +13,8 @@ from vdt3d.models.inflate.weights import adapt
 from vdt3d.models.layers.group_transform import FullTransform, GroupTransform
 from vdt3d.models.layers.pseudo3d import PseudoBasic, PseudoBottleneck
 from vdt3d.registry import MODELS
-from vdt3d.utils.checkpoint import CheckpointError, LoadReport, load_weights
+from vdt3d.utils.checkpoint import CheckpointError
+from vdt3d.utils.loading import LoadReport, load_weights
 
 BOTH = pytest.mark.parametrize("kind", [P3D, MP3D])
 NARROW = {"base_channels": 4, "norm_cfg": {"type": "GN", "num_groups": 2}}

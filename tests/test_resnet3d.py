@@ -136,6 +136,8 @@ def test_strides_announced_with_and_without_depth():
 def test_the_colours_of_a_picture_are_read_as_slices():
     network, pictures = small().eval(), torch.randn(2, 3, 32, 32)
     assert torch.equal(network(pictures)[0], network(pictures[:, None])[0])
+    with pytest.raises(RuntimeError, match=r"input\[2, 1, 3, 32, 32\] to have 3 channels, but got 1 channels"):
+        small(in_channels=3)(pictures)
 
 
 @pytest.mark.parametrize(
@@ -176,6 +178,8 @@ def test_avg_down_averages_and_skips_nothing():
     pool, conv, _ = small(avg_down=True).layer2[0].downsample
     assert pool(torch.arange(4.0).view(1, 1, 1, 2, 2)).item() == 1.5
     assert conv.stride == (1, 1, 1)
+    pool, *_ = small(avg_down=True, depth_stride=True).layer2[0].downsample
+    assert pool(torch.arange(4.0).view(1, 1, 1, 2, 2)).tolist() == [[[[[1.5]]]]]  # one slice under a kernel of two
 
 
 def test_style_places_the_stride():

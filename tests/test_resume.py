@@ -126,6 +126,26 @@ def test_other_batches_go_on_at_the_same_part_of_the_epoch(tmp_path):
     assert "rebuilt" in log(tmp_path)
 
 
+def test_other_batches_without_any_schedule(tmp_path):
+    tiny.train(tiny.config(tmp_path, epochs=1, param_scheduler=None))
+    assert tiny.train(tiny.config(tmp_path, epochs=2, param_scheduler=None, batch_size=4), resume=True).iter == 4
+
+
+def test_another_optimizer_is_refused_and_its_other_settings_are_said(tmp_path):
+    sgd = dict(type="SGD", lr=0.1, momentum=0.9, weight_decay=0.01)
+    tiny.train(tiny.config(tmp_path, epochs=1, optim_wrapper=dict(optimizer=sgd)))
+    with pytest.raises(CheckpointError, match=r"another optimizer, with dampening, momentum, nesterov: .*load_from"):
+        tiny.train(tiny.config(tmp_path, epochs=2), resume=True)
+    tiny.train(tiny.config(tmp_path, epochs=2, optim_wrapper=dict(optimizer=dict(sgd, weight_decay=0.5))), resume=True)
+    assert "The checkpoint's weight_decay 0.01 replaces this config's 0.5" in log(tmp_path)
+    assert log(tmp_path).count("replaces") == 1
+
+
+def test_an_average_of_weights_is_not_gone_on_with_as_if_it_were_none(whole, tmp_path):
+    with pytest.raises(CheckpointError, match=r"epoch_1.pth: its run averaged the weights, .*EMAHook.*load_from"):
+        tiny.train(tiny.config(tmp_path), resume=str(whole / "epoch_1.pth"))
+
+
 def test_nothing_to_resume_starts_from_the_beginning(tmp_path):
     assert tiny.train(tiny.config(tmp_path, epochs=1), resume=True).iter == 4
     assert "Nothing to resume" in log(tmp_path)
@@ -149,7 +169,8 @@ def test_weights_alone_are_no_run_to_resume(whole, tmp_path):
     with pytest.raises(CheckpointError, match=r"weights.pth: no meta, .*load_from="):
         tiny.train(tiny.config(tmp_path), resume=str(tmp_path / "weights.pth"))
     with pytest.raises(CheckpointError, match=r"left over in the file: backbone.norm(.|\n)*belongs to another model"):
-        tiny.train(tiny.config(tmp_path, norm="GN"), resume=str(whole / "epoch_1.pth"))
+        tiny.train(tiny.config(tmp_path, epochs=1))
+        tiny.train(tiny.config(tmp_path, norm="GN"), resume=True)
 
 
 @pytest.mark.parametrize("group", [True, False], ids=["all processes are told", "the main process is told"])
@@ -183,6 +204,14 @@ def test_which_checkpoints_stay(tmp_path):
         resume=str(tmp_path / "epoch_3.pth"),
     )
     assert [path.name for path in tmp_path.glob("epoch_*.pth")] == ["epoch_4.pth"]
+
+
+def test_what_a_user_copied_stays(tmp_path):
+    tiny.train(tiny.config(tmp_path, epochs=1))
+    (tmp_path / "epoch_1.pth").rename(tmp_path / "epoch_1_good.pth")
+    hook = dict(type="CheckpointHook", max_keep_ckpts=1)
+    tiny.train(tiny.config(tmp_path, epochs=2, default_hooks=dict(checkpoint=hook)))
+    assert [path.name for path in sorted(tmp_path.glob("*.pth"))] == ["epoch_1_good.pth", "epoch_2.pth"]
 
 
 def test_an_unknown_score_cannot_decide_which_is_best(tmp_path):

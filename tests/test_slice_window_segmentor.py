@@ -14,7 +14,7 @@ from vdt3d.models.inflate.weights import adapt
 from vdt3d.registry import MODELS
 from vdt3d.structures import IGNORED, SegmentationSample, SliceWindow, affine_from_spacing
 from vdt3d.transforms import CutWindow
-from vdt3d.utils.checkpoint import load_weights
+from vdt3d.utils.loading import load_weights
 
 BN = {"type": "BN"}
 FOUR = {"in_index": [0, 1, 2, 3]}

@@ -15,7 +15,7 @@ from vdt3d.models.inflate.kernels import inflate_kernel
 from vdt3d.models.inflate.layouts import Found
 from vdt3d.models.inflate.swin_names import torchvision_names
 from vdt3d.models.inflate.weights import adapt, inflate
-from vdt3d.utils.checkpoint import load_weights
+from vdt3d.utils.loading import load_weights
 
 BOTH = pytest.mark.parametrize("kind", [Swin3D, VideoSwin])
 TINY = {"embed_dims": 8, "depths": (2, 2, 2, 2), "num_heads": (1, 2, 2, 4), "drop_path_rate": 0.0}

@@ -15,7 +15,7 @@ from vdt3d.models import Convert2d, PictureEncoder
 from vdt3d.models.inflate import ConversionError, to_3d
 from vdt3d.models.inflate.kernels import spread_over_slices
 from vdt3d.models.inflate.weights import adapt
-from vdt3d.utils.checkpoint import load_weights
+from vdt3d.utils.loading import load_weights
 
 SIDE = 32
 NETWORKS = {  # what only a classifier needs: no feature is behind it

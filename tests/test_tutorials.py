@@ -26,7 +26,8 @@ from vdt3d.datasets.prepare.lesion_scans import _listed
 from vdt3d.datasets.synthetic import write_nodule_volumes
 from vdt3d.io import read_label_map, read_volume
 from vdt3d.registry import DATASETS, METRICS, MODELS, TASK_UTILS, TRANSFORMS
-from vdt3d.utils.checkpoint import load_weights, read_any, write_checkpoint
+from vdt3d.utils.checkpoint import read_any, write_checkpoint
+from vdt3d.utils.loading import load_weights
 
 ROOT = Path(__file__).resolve().parents[1]
 TUTORIALS = (

@@ -130,7 +130,8 @@ def _for_the_user(error: Exception) -> str | None:
     """
     from vdt3d.registry import UnknownTypeError
 
-    if isinstance(error, ValueError | OSError | FloatingPointError | UnknownTypeError):
+    not_installed = isinstance(error, ImportError) and "pip install" in str(error)  # such as a tracker of experiments
+    if not_installed or isinstance(error, ValueError | OSError | FloatingPointError | UnknownTypeError):
         text = str(error).strip()
         # Of an error in a data loader's worker, which carries a traceback, the last line.
         return text.splitlines()[-1] if "Original Traceback" in text else text

@@ -84,7 +84,7 @@ def fitted(state: Mapping, args: Namespace) -> tuple[dict, list[str]]:
         ValueError: no such network, or the weights do not fill it.
     """
     from vdt3d.models.inflate.weights import adapt
-    from vdt3d.utils.checkpoint import load_weights
+    from vdt3d.utils.loading import load_weights
 
     network = network_of(args.arch, args.how)
     adapted = adapt(state, network, how=filling(args.how), name=args.src)

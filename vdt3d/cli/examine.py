@@ -64,7 +64,7 @@ def fit(state: Mapping, name: str, path: Path) -> list[str]:
     """
     config, model = load_model(path)
     from vdt3d.models.inflate.weights import adapt
-    from vdt3d.utils.checkpoint import MIN_MATCHED, load_weights
+    from vdt3d.utils.loading import MIN_MATCHED, load_weights
 
     how = config.get("inflate") or getattr(getattr(model, "backbone", None), "how", None)
     adapted = adapt(state, model, how=how, name=name)

@@ -85,7 +85,8 @@ def weights_of(checkpoint: Mapping, model, args: Namespace) -> dict:
     Raises:
         ValueError: they are not those of the config's model.
     """
-    from vdt3d.utils.checkpoint import load_weights, state_dict_of
+    from vdt3d.utils.checkpoint import state_dict_of
+    from vdt3d.utils.loading import load_weights
 
     if args.backbone_only and not hasattr(model, "backbone"):
         raise ValueError(f"{args.config}: its model has no backbone to publish alone")

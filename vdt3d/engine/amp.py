@@ -51,7 +51,8 @@ class AmpOptimWrapper(OptimWrapper):
 
     def load_state_dict(self, state_dict: dict) -> None:
         state_dict = dict(state_dict)
-        self.scaler.load_state_dict(state_dict.pop("scaler", {}))
+        if scaler := state_dict.pop("scaler", None):  # of bf16 it is empty
+            self.scaler.load_state_dict(scaler)
         super().load_state_dict(state_dict)
 
     @contextmanager

@@ -162,7 +162,7 @@ def build_dataloader(
 
     Raises:
         FileNotFoundError: the data set's files are not there.
-        ValueError: the data set is empty.
+        ValueError: the data set is empty, or too small for a single batch.
     """
     try:
         if isinstance(dataset, dict):
@@ -176,7 +176,7 @@ def build_dataloader(
         raise FileNotFoundError(what) from error
     if len(dataset) == 0:
         raise ValueError(f"{type(dataset).__name__} is empty; look at its data_root and split")
-    return DataLoader(
+    loader = DataLoader(
         KeyedDataset(dataset),
         batch_size=batch_size,
         sampler=DATA_SAMPLERS.build(dict(sampler), default_args={"dataset": dataset, "seed": seed}),
@@ -189,6 +189,12 @@ def build_dataloader(
         worker_init_fn=_obey_the_parent_alone,
         generator=torch.Generator().manual_seed(seed),
     )
+    if drop_last and len(loader) == 0:
+        raise ValueError(
+            f"{len(loader.sampler)} samples of {type(dataset).__name__} for each process are no batch of {batch_size}, "
+            "and drop_last leaves out what is less; take a smaller batch_size or drop_last=False"
+        )
+    return loader
 
 
 def _obey_the_parent_alone(worker: int) -> None:

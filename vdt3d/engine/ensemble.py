@@ -17,7 +17,8 @@ from vdt3d.models import VolumeClassifier, WindowDetector
 from vdt3d.models.layers.insertion import insert_layers
 from vdt3d.registry import MODELS
 from vdt3d.structures import LabelMap, SegmentationSample
-from vdt3d.utils.checkpoint import load_weights, local_copy, read_any, state_dict_of
+from vdt3d.utils.checkpoint import local_copy, read_any, state_dict_of
+from vdt3d.utils.loading import load_weights
 
 
 def content_of(path: str, device: torch.device) -> dict:

@@ -6,7 +6,6 @@ import platform
 import time
 import warnings
 from collections import defaultdict
-from collections.abc import Sequence
 from functools import cached_property
 from itertools import count
 from pathlib import Path
@@ -17,6 +16,7 @@ import torch
 from mmengine.device import get_device
 from mmengine.dist import all_gather_object, is_main_process
 from mmengine.evaluator import Evaluator
+from mmengine.hooks import EMAHook
 from mmengine.logging import HistoryBuffer, MessageHub, MMLogger
 from mmengine.model import MMDistributedDataParallel, is_model_wrapper, revert_sync_batchnorm
 from mmengine.runner import IterBasedTrainLoop as MMIterBasedTrainLoop
@@ -34,15 +34,8 @@ from vdt3d.engine.loops import ValLoop
 from vdt3d.engine.schedules import follow, same_schedule, state_of
 from vdt3d.models.inflate.weights import adapt
 from vdt3d.registry import LOOPS, RUNNERS
-from vdt3d.utils.checkpoint import (
-    MIN_MATCHED,
-    CheckpointError,
-    load_weights,
-    plain,
-    read_any,
-    state_dict_of,
-    write_checkpoint,
-)
+from vdt3d.utils.checkpoint import CheckpointError, plain, read_any, state_dict_of, write_checkpoint
+from vdt3d.utils.loading import MIN_MATCHED, load_weights
 from vdt3d.utils.random import rng_state, set_rng_state
 
 _STARTED: defaultdict[str, count] = defaultdict(count)  # runs of this process by the second they began in
@@ -105,18 +98,14 @@ class Runner(MMRunner):
         if "type" not in loop:
             loop["type"] = "EpochBasedTrainLoop" if loop.pop("by_epoch", True) else "IterBasedTrainLoop"
         loop = LOOPS.build(loop, default_args={"runner": self, "dataloader": self._train_dataloader})
-        self._require_room_for(getattr(loop.dataloader.dataset, "metainfo", {}).get("classes") or ())
-        return loop
-
-    def _require_room_for(self, classes: Sequence[str]) -> None:
-        """Raise ValueError if there are more classes than the head tells apart; a GPU would only say "assert"."""
-        room = getattr(getattr(self.bare_model, "head", None), "num_classes", None)
-        if room is not None and len(classes) > room:
-            names = ", ".join(classes[:5]) + (", ..." if len(classes) > 5 else "")
+        classes = getattr(loop.dataloader.dataset, "metainfo", {}).get("classes") or ()
+        known = getattr(getattr(self.bare_model, "head", None), "num_classes", len(classes))
+        if len(classes) > known:  # the loss would say it in the words of an assertion, on a GPU late and elsewhere
             raise ValueError(
-                f"the training data have {len(classes)} classes ({names}) and the model's head has {room}; "
-                f"say num_classes={len(classes)}"
+                f"the training data has {len(classes)} classes ({', '.join(map(str, classes[:10]))}"
+                f"{', ...' if len(classes) > 10 else ''}) and the head is of {known}: set model.head.num_classes"
             )
+        return loop
 
     def build_log_processor(self, log_processor: dict | LogProcessor) -> LogProcessor:
         if isinstance(log_processor, dict):
@@ -332,6 +321,11 @@ class Runner(MMRunner):
                 f"--cfg-options load_from={filename} without --resume"
             )
         meta = checkpoint["meta"]
+        if "ema_state_dict" in checkpoint and not any(isinstance(hook, EMAHook) for hook in self.hooks):
+            raise CheckpointError(
+                f"{filename}: its run averaged the weights, so it goes on only with the same EMAHook or SWAHook; to "
+                "start from their average, use load_from without --resume"
+            )
         self.call_hook("after_load_checkpoint", checkpoint=checkpoint)  # EMA takes its part and puts ours in its place
         report = load_weights(self.bare_model, checkpoint["state_dict"], min_matched=1.0, heads=True, name=filename)
         if report.left:
@@ -364,7 +358,8 @@ class Runner(MMRunner):
     def _resume_optimizer(self, checkpoint: dict) -> None:
         schedulers, saved, optimizer = self.param_schedulers or [], checkpoint["param_schedulers"], self.optim_wrapper
         same = same_schedule(schedulers, saved) and self.iter == checkpoint["meta"]["iter"]
-        values = [] if same else follow(schedulers, self.epoch, self.iter, len(self.train_dataloader))
+        values = [] if same else follow(schedulers, optimizer, self.epoch, self.iter, len(self.train_dataloader))
+        self._compare_optimizers(optimizer.param_groups, checkpoint["optimizer"]["param_groups"])
         optimizer.load_state_dict(checkpoint["optimizer"])
         if same:
             for scheduler, state in zip(schedulers, saved, strict=True):
@@ -377,6 +372,21 @@ class Runner(MMRunner):
             "The run's length or its schedule is not the checkpoint's, so the schedule was rebuilt and followed up to "
             f"here: learning rate {before:.6g} -> {optimizer.param_groups[0]['lr']:.6g}"
         )
+
+    def _compare_optimizers(self, ours: list[dict], saved: list[dict]) -> None:
+        """Refuse a checkpoint of another optimizer, and say which settings of this one it replaces."""
+        moving = {"initial_lr", *(scheduler.param_name for scheduler in self.param_schedulers or [])}
+        changed = {}
+        for one, other in zip(ours, saved, strict=False):  # the optimizer itself refuses more or fewer groups
+            if foreign := sorted(other.keys() - one.keys()):
+                raise CheckpointError(
+                    f"the checkpoint's run had another optimizer, with {', '.join(foreign)}: keep that one, or start "
+                    "from the weights, with load_from and without --resume"
+                )
+            kept = one.keys() & other.keys() - moving - {"params"}
+            changed |= {name: (other[name], one[name]) for name in kept if other[name] != one[name]}
+        for name, (old, new) in sorted(changed.items()):
+            self.logger.warning(f"The checkpoint's {name} {old} replaces this config's {new}")
 
     def _own_state(self) -> dict:
         """What differs between the processes: random generators and, between two optimizer steps, gradients."""

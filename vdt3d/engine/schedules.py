@@ -2,6 +2,7 @@
 
 import warnings
 
+from mmengine.optim import OptimWrapper
 from mmengine.optim.scheduler.lr_scheduler import LRSchedulerMixin
 from mmengine.optim.scheduler.param_scheduler import _ParamScheduler
 
@@ -59,11 +60,13 @@ def _shape(state: dict) -> dict:
 
 
 def follow(
-    schedulers: list[_ParamScheduler], epochs: int, iterations: int, epoch_length: int
+    schedulers: list[_ParamScheduler], optimizer: OptimWrapper, epochs: int, iterations: int, epoch_length: int
 ) -> list[dict[str, float]]:
     """Step freshly built schedulers on a freshly built optimizer to where a run stands.
 
     Args:
+        schedulers: none, where nothing changes in the course of the run.
+        optimizer: theirs.
         epochs, iterations: how many are done.
         epoch_length: iterations of an epoch.
 
@@ -83,5 +86,4 @@ def follow(
         for _, _, scheduler in sorted(steps, key=lambda step: step[:2]):
             scheduler.step()
     names = {scheduler.param_name for scheduler in schedulers}
-    groups = schedulers[0].optimizer.param_groups
-    return [{name: group[name] for name in names} for group in groups]
+    return [{name: group[name] for name in names} for group in optimizer.param_groups]

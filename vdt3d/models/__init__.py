@@ -1,5 +1,6 @@
 """Networks and what surrounds them; batches are (N, C, D, H, W)."""
 
+import vdt3d.utils.loading  # noqa: F401  (whoever builds a network has our safe `Pretrained`, with or without an engine)
 from vdt3d.models.backbones import (
     MP3D,
     P3D,

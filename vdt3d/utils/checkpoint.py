@@ -1,36 +1,30 @@
-"""Checkpoints: read without running code, written aside and renamed, and loaded with a report that can refuse.
+"""Checkpoints as files: found and read without running code, written aside and renamed.
 
-Importing this module also puts these rules behind mmengine's own loader, so that every road by which a config or a
+Importing this module also puts its reader behind mmengine's own loader, so that every road by which a config or a
 command can name a file (``load_from``, ``--resume``, ``init_cfg=dict(type='Pretrained')``, ``pretrained=``) is safe.
 """
 
 import json
-import logging
 import os
 import pickle
 import re
-from collections import Counter, OrderedDict
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from collections import OrderedDict
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 import safetensors.torch
 import torch
-from mmengine.logging import print_log
-from mmengine.registry import WEIGHT_INITIALIZERS
 from mmengine.runner.checkpoint import CheckpointLoader, get_torchvision_models
-from torch import Tensor, nn
+from torch import Tensor
 
 from vdt3d.utils.download import download
 from vdt3d.utils.files import write_aside
 from vdt3d.utils.zoo import cache_folder, fetch, hash_in
 
-MIN_MATCHED = 0.9
 # Where a checkpoint keeps its tensors: mmengine's and most; BEiT's and Swin's; DINO's, which has a student besides.
 CONTAINERS = ("state_dict", "model", "teacher")
 _META = "vdt3d"  # the key of our meta, as JSON, in the text that a safetensors file may carry
-_WRAPPERS = ("module.", "_orig_mod.", "backbone.")  # what DDP, torch.compile and whole models put before a key
 
 
 class CheckpointError(ValueError):
@@ -160,44 +154,6 @@ def _require_plain(content: object, where: str) -> None:
         raise CheckpointError(f"{where} is a {kind}; a checkpoint holds tensors and plain values only")
 
 
-@dataclass(frozen=True)
-class LoadReport:
-    """What became of every key of a load.
-
-    Args:
-        source: the file.
-        used: target keys filled from the file.
-        changed: target keys filled from a file key of another name, as (file key, target key).
-        left: file keys of which the target has none.
-        missing: target keys of which the file has none.
-        unlike: target keys that the file has in another shape, with both shapes in words; they are not filled.
-        part: the top-level parts of the target that the file speaks of, heads excluded (empty: a bare network).
-        matched: share of that part's tensors that were filled.
-    """
-
-    source: str
-    used: tuple[str, ...]
-    changed: tuple[tuple[str, str], ...]
-    left: tuple[str, ...]
-    missing: tuple[str, ...]
-    unlike: Mapping[str, str]
-    part: tuple[str, ...]
-    matched: float
-
-    def __str__(self) -> str:
-        total = len(self.used) + len(self.missing) + len(self.unlike)
-        lines = [f"{self.source}: {len(self.used)} of {total} tensors filled"]
-        if self.changed:
-            lines.append(f"  {len(self.changed)} under another name, e.g. {' -> '.join(self.changed[0])}")
-        unlike = tuple(f"{key} ({shapes})" for key, shapes in self.unlike.items())
-        titles = {"missing in the file": self.missing, "of another shape": unlike, "left over in the file": self.left}
-        for title, keys in titles.items():
-            if keys:
-                shown = ", ".join(keys[:4]) + (", ..." if len(keys) > 4 else "")
-                lines.append(f"  {len(keys)} {title}: {shown}")
-        return "\n".join(lines)
-
-
 def state_dict_of(checkpoint: Mapping, source: str = "checkpoint") -> dict[str, Tensor]:
     """The tensors of a checkpoint, whether bare or inside one of ``CONTAINERS``.
 
@@ -210,129 +166,6 @@ def state_dict_of(checkpoint: Mapping, source: str = "checkpoint") -> dict[str, 
     if not tensors:
         raise CheckpointError(f"{source}: holds no tensors, neither bare nor inside one of {', '.join(CONTAINERS)}")
     return tensors
-
-
-def load_weights(
-    target: nn.Module,
-    source: str | Path | Mapping[str, Tensor],
-    *,
-    min_matched: float = MIN_MATCHED,
-    heads: bool = False,
-    name: str | None = None,
-    hint: str = "",
-) -> LoadReport:
-    """Fill ``target`` from a file or a state dict and report every key.
-
-    Prefixes are stripped or added as fits best (``names_in``). The part that must match is what the file speaks of: of
-    a model with children ``backbone``, ``neck`` and ``head``, a backbone file is asked for the backbone.
-
-    Args:
-        min_matched: least share of that part's tensors that must be filled.
-        heads: whether heads must match as well (testing, resuming) or may differ (fine-tuning).
-        hint: what else a refusal should say, such as what the file is.
-
-    Raises:
-        CheckpointError: fewer match; the target is left as it was.
-    """
-    name = name or (str(source) if isinstance(source, str | Path) else "the given state dict")
-    if not isinstance(source, Mapping):
-        source = read_any(str(source))
-    given, wanted = state_dict_of(source, name), target.state_dict()
-    renamed = names_in(wanted, given)
-    pairs = {new: old for old, new in renamed.items() if _fits(given, wanted, old, new)}
-    unlike = {
-        new: f"file {tuple(given[old].shape)}, model {tuple(wanted[new].shape)}"
-        for old, new in renamed.items()
-        if new in wanted and new not in pairs
-    }
-
-    part, asked = _asked(wanted, renamed.values(), heads)
-    matched = sum(key in pairs for key in asked) / max(len(asked), 1)
-    report = LoadReport(
-        source=name,
-        used=tuple(key for key in wanted if key in pairs),
-        changed=tuple((old, new) for new, old in pairs.items() if old != new),
-        left=tuple(old for old, new in renamed.items() if new not in wanted),
-        missing=tuple(key for key in wanted if key not in pairs and key not in unlike),
-        unlike=unlike,
-        part=part,
-        matched=matched,
-    )
-    if not pairs or matched < min_matched:
-        raise CheckpointError(_refusal(report, min_matched) + (hint and f"\n  {hint}"))
-    target.load_state_dict({**wanted, **{new: given[old] for new, old in pairs.items()}})
-    return report
-
-
-def _fits(given: Mapping[str, Tensor], wanted: Mapping[str, Tensor], old: str, new: str) -> bool:
-    return new in wanted and wanted[new].shape == given[old].shape
-
-
-def names_in(wanted: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> dict[str, str]:
-    """The name of each key of a file in a model, read as most keys (and, where that is equal, most shapes) fit.
-
-    Considered are the keys as they are, with wrappers (``module.``, ``_orig_mod.``, ``backbone.``) stripped one by one,
-    and each of these behind the prefix under which most of them stand in the model (``backbone.network.``).
-
-    Args:
-        wanted: the model's state dict.
-        given: the file's.
-    """
-    return max(
-        _renamings(given, wanted),
-        key=lambda names: (
-            sum(new in wanted for new in names.values()),
-            sum(_fits(given, wanted, *pair) for pair in names.items()),
-        ),
-    )
-
-
-def _renamings(given: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> list[dict[str, str]]:
-    renamings = [{key: key for key in given}]
-    while any(key.startswith(_WRAPPERS) for key in renamings[-1].values()):
-        last = renamings[-1]
-        renamings.append({old: re.sub(r"^(module|_orig_mod|backbone)\.", "", new) for old, new in last.items()})
-    for names in list(renamings):
-        if prefix := _prefix_of_most(names.values(), wanted):
-            renamings.append({old: prefix + new for old, new in names.items()})
-    # Two file keys must not fall on one target key.
-    return [names for names in renamings if len(set(names.values())) == len(names)]
-
-
-def _prefix_of_most(names: Collection[str], wanted: Mapping[str, Tensor]) -> str:
-    names, counts = set(names), Counter()
-    for key in wanted:
-        start = 0
-        while start := key.find(".", start) + 1:
-            if key[start:] in names:
-                counts[key[:start]] += 1
-    return counts.most_common(1)[0][0] if counts else ""
-
-
-def _asked(wanted: Mapping[str, Tensor], found: object, heads: bool) -> tuple[tuple[str, ...], list[str]]:
-    """The parts of the target that the file speaks of, and the keys it must fill."""
-    found = set(found)
-    counts = any(key.endswith("num_batches_tracked") for key in found)  # files of before 2018 hold none of these
-    keys = [key for key in wanted if counts or not key.endswith("num_batches_tracked")]
-    if heads:
-        return (), keys
-    keys = [key for key in keys if "head" not in key.partition(".")[0] and not key.startswith("fc.")]
-    if not any(key.startswith("backbone.") for key in keys):
-        return (), keys
-    part = tuple(sorted({key.partition(".")[0] for key in keys if key in found}))
-    return part, [key for key in keys if key.partition(".")[0] in part]
-
-
-def _refusal(report: LoadReport, least: float) -> str:
-    part = f" of {', '.join(report.part)}" if report.part else ""
-    partly = " If it is meant to fill a part only, lower min_matched" if least < 1 else ""
-    return (
-        f"{report}\n  only {report.matched:.0%} of the tensors{part} match and {least:.0%} are asked for, "
-        f"so nothing was loaded. Is it the right file for this architecture (depth, channels, norm)?{partly}"
-    )
-
-
-# ---- mmengine's roads ------------------------------------------------------------------------------------------------
 
 
 def read_any(name: str, map_location: str | torch.device | None = "cpu") -> dict:
@@ -377,27 +210,3 @@ def local_copy(name: str) -> Path:
 
 for _scheme in list(CheckpointLoader._schemes):  # every one, so that no road is left to unpickle freely
     CheckpointLoader.register_scheme(_scheme, loader=read_any, force=True)
-
-
-@WEIGHT_INITIALIZERS.register_module(name="Pretrained", force=True)
-class Pretrained:
-    """``init_cfg=dict(type='Pretrained', checkpoint=...)``: fill a module from a file, or refuse.
-
-    Args:
-        checkpoint: path, address or name, as in ``read_any``.
-        min_matched: least share of the module's tensors (heads excluded) that the file must fill.
-        prefix: read only the file's keys below this prefix.
-    """
-
-    def __init__(self, checkpoint: str, min_matched: float = MIN_MATCHED, prefix: str | None = None):
-        self.checkpoint, self.min_matched, self.prefix = checkpoint, min_matched, prefix
-
-    def __call__(self, module: nn.Module) -> None:
-        state = state_dict_of(read_any(self.checkpoint), self.checkpoint)
-        if self.prefix:
-            start = self.prefix.rstrip(".") + "."
-            state = {key.removeprefix(start): value for key, value in state.items() if key.startswith(start)}
-            if not state:
-                raise CheckpointError(f"{self.checkpoint}: no key begins with '{start}'")
-        report = load_weights(module, state, min_matched=self.min_matched, name=self.checkpoint)
-        print_log(f"Pretrained weights\n{report}", logger="current", level=logging.INFO)

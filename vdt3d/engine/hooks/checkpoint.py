@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 import signal
 from pathlib import Path
 from types import FrameType
@@ -93,8 +94,9 @@ class CheckpointHook(Hook):
         point_to(folder / name)
         if self.max_keep > 0:
             # By age: after resuming an early one, files of higher numbers may be older than the newest.
-            written = sorted(folder.glob(f"{name.partition('_')[0]}_*.pth"), key=lambda path: path.stat().st_mtime_ns)
-            for path in written[: -self.max_keep]:
+            mine = re.compile(name.partition("_")[0] + r"_\d+\.pth")  # and not a copy that somebody put beside them
+            written = [path for path in folder.iterdir() if mine.fullmatch(path.name)]
+            for path in sorted(written, key=lambda path: path.stat().st_mtime_ns)[: -self.max_keep]:
                 path.unlink()
 
 

@@ -8,7 +8,8 @@ from torch import Tensor, nn
 
 from vdt3d.models.inflate.kernels import COLOURS, FILLINGS, fit_input_channels, inflate_kernel
 from vdt3d.models.inflate.layouts import Found, nearest, recognise
-from vdt3d.utils.checkpoint import CheckpointError, names_in
+from vdt3d.utils.checkpoint import CheckpointError
+from vdt3d.utils.loading import names_in
 
 Fit = Callable[[Tensor, int], Tensor]
 KERNEL_DIMS = (4, 5)  # of pictures and of volumes

@@ -45,7 +45,8 @@ class FoldedConv3d(SafeConv3d):
 
     def _pays(self, x: Tensor) -> bool:
         depth, *plane = (size < kernel for size, kernel in zip(x.shape[-3:], self.kernel_size, strict=True))
-        return depth and not any(plane) and x.dim() == 5 and x.device.type == "cpu" and self._foldable()
+        fits = x.dim() == 5 and x.shape[1] == self.in_channels  # of what does not, Conv3d says it best
+        return depth and not any(plane) and fits and x.device.type == "cpu" and self._foldable()
 
     def _foldable(self) -> bool:
         zeros = self.padding_mode == self.depth_padding == "zeros"

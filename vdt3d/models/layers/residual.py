@@ -151,7 +151,15 @@ def conv_shortcut(in_channels: int, out_channels: int, stride: Stride, norm_cfg:
     """Shortcut B: a 1x1x1 convolution and a norm; with ``avg_down`` an average does the striding before them."""
     layers: list[nn.Module] = []
     if avg_down and max(stride) > 1:
-        layers.append(nn.AvgPool3d(stride, stride, ceil_mode=True, count_include_pad=False))
+        layers.append(AverageDown(stride, stride, ceil_mode=True, count_include_pad=False))
         stride = (1, 1, 1)
     layers += [conv(in_channels, out_channels, 1, stride), build_norm_layer(norm_cfg, out_channels)[1]]
     return nn.Sequential(*layers)
+
+
+class AverageDown(nn.AvgPool3d):
+    """Average pooling of whatever there is along an axis shorter than the kernel, where torch's would refuse."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        kernel = tuple(map(min, self.kernel_size, x.shape[2:]))
+        return F.avg_pool3d(x, kernel, self.stride, self.padding, self.ceil_mode, self.count_include_pad)
