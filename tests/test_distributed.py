@@ -12,8 +12,9 @@ import pytest
 import tiny
 import torch
 
-from vdt3d.engine import Preempted, Runner, checkpoint_hook, runner
+from vdt3d.engine import Preempted, Runner, runner
 from vdt3d.engine.distributed import _read_slurm, distributed_left_after, init_distributed
+from vdt3d.engine.hooks import checkpoint as checkpoint_hook
 
 ROOT = Path(__file__).parents[1]
 # Each of two processes draws dropout of its own, keeps running statistics of its own and accumulates over three steps.

@@ -5,6 +5,7 @@ import logging
 import math
 import os
 import resource
+import signal
 import subprocess
 import sys
 import time
@@ -17,7 +18,7 @@ import pytest
 import tiny
 import torch
 
-from vdt3d.engine import checkpoint_hook
+from vdt3d.engine.hooks import checkpoint as checkpoint_hook
 from vdt3d.utils.checkpoint import CheckpointError, write_checkpoint
 
 ROOT = Path(__file__).parents[1]
@@ -212,6 +213,20 @@ def test_what_a_user_copied_stays(tmp_path):
     hook = dict(type="CheckpointHook", max_keep_ckpts=1)
     tiny.train(tiny.config(tmp_path, epochs=2, default_hooks=dict(checkpoint=hook)))
     assert [path.name for path in sorted(tmp_path.glob("*.pth"))] == ["epoch_1_good.pth", "epoch_2.pth"]
+
+
+def test_a_training_that_begins_anew_begins_its_scores_anew(tmp_path):
+    tiny.train(tiny.config(tmp_path, epochs=2))
+    tiny.train(tiny.config(tmp_path, epochs=1))
+    assert [line["epoch"] for line in scores(tmp_path)] == [1]
+
+
+def test_after_an_error_sigterm_is_what_it_was(tmp_path):
+    before = signal.getsignal(signal.SIGTERM)
+    hooks = dict(checkpoint=dict(type="CheckpointHook", save_best="dice"), preemption=dict(type="PreemptionHook"))
+    with pytest.raises(ValueError, match="save_best"):
+        tiny.train(tiny.config(tmp_path, epochs=1, default_hooks=hooks))
+    assert signal.getsignal(signal.SIGTERM) is before
 
 
 def test_an_unknown_score_cannot_decide_which_is_best(tmp_path):

@@ -3,7 +3,6 @@
 import logging
 import os
 import platform
-import time
 import warnings
 from collections import defaultdict
 from functools import cached_property
@@ -11,13 +10,12 @@ from itertools import count
 from pathlib import Path
 
 import mmengine
-import numpy as np
 import torch
 from mmengine.device import get_device
 from mmengine.dist import all_gather_object, is_main_process
 from mmengine.evaluator import Evaluator
 from mmengine.hooks import EMAHook
-from mmengine.logging import HistoryBuffer, MessageHub, MMLogger
+from mmengine.logging import MMLogger
 from mmengine.model import MMDistributedDataParallel, is_model_wrapper, revert_sync_batchnorm
 from mmengine.runner import IterBasedTrainLoop as MMIterBasedTrainLoop
 from mmengine.runner import LogProcessor
@@ -29,17 +27,15 @@ from torch.utils.data import DataLoader
 import vdt3d
 from vdt3d.engine.data import build_dataloader
 from vdt3d.engine.distributed import init_distributed
-from vdt3d.engine.hooks.checkpoint import latest_checkpoint
+from vdt3d.engine.hooks.checkpoint import PreemptionHook, latest_checkpoint
 from vdt3d.engine.loops import ValLoop
-from vdt3d.engine.schedules import follow, same_schedule, state_of
+from vdt3d.engine.run_state import require_state_of_run, resume_run, set_generators, state_of_process, state_of_run
 from vdt3d.models.inflate.weights import adapt
 from vdt3d.registry import LOOPS, RUNNERS
-from vdt3d.utils.checkpoint import CheckpointError, plain, read_any, state_dict_of, write_checkpoint
+from vdt3d.utils.checkpoint import read_any, state_dict_of, write_checkpoint
 from vdt3d.utils.loading import MIN_MATCHED, load_weights
-from vdt3d.utils.random import rng_state, set_rng_state
 
 _STARTED: defaultdict[str, count] = defaultdict(count)  # runs of this process by the second they began in
-_RESUMED = ("meta", "state_dict", "optimizer", "message_hub", "processes")
 
 
 @RUNNERS.register_module()
@@ -239,6 +235,9 @@ class Runner(MMRunner):
             return super().train()
         finally:
             self._dismiss_workers()
+            for hook in self.hooks:
+                if isinstance(hook, PreemptionHook):  # after an error too, or SIGTERM would be lost from now on
+                    hook.release()
 
     def _dismiss_workers(self) -> None:
         """End persistent workers now: the garbage collector, which finds them in a cycle, waits for them in vain."""
@@ -274,32 +273,10 @@ class Runner(MMRunner):
         Raises:
             OSError: the disk is full; a file of that name that was there stays whole.
         """
-        processes = all_gather_object(self._own_state())
+        processes = all_gather_object(state_of_process(self))
         if not is_main_process():
             return
-        checkpoint = {
-            "meta": {
-                "epoch": epoch,
-                "iter": iteration,
-                "epoch_length": len(self.train_dataloader),
-                "validated": validated,
-                "seed": self.seed,
-                "experiment_name": self.experiment_name,
-                "time": time.strftime("%Y-%m-%d %H:%M:%S"),
-                "versions": {
-                    "vdt3d": vdt3d.__version__,
-                    "mmengine": mmengine.__version__,
-                    "torch": str(torch.__version__),
-                },
-                "dataset_meta": plain(self.train_dataloader.dataset.metainfo),
-                "cfg": self.config_text,
-            },
-            "state_dict": {key: value.detach().cpu() for key, value in self.bare_model.state_dict().items()},
-            "optimizer": self.optim_wrapper.state_dict(),
-            "param_schedulers": [state_of(scheduler) for scheduler in self.param_schedulers or []],
-            "message_hub": _pack_messages(self.message_hub),
-            "processes": processes,
-        }
+        checkpoint = state_of_run(self, processes, epoch=epoch, iteration=iteration, validated=validated)
         self.call_hook("before_save_checkpoint", checkpoint=checkpoint)
         write_checkpoint(checkpoint, Path(out_dir) / filename)
 
@@ -315,100 +292,17 @@ class Runner(MMRunner):
             CheckpointError: the file holds weights only, or belongs to another model or schedule.
         """
         checkpoint = read_any(filename, "cpu")
-        if absent := [key for key in _RESUMED if key not in checkpoint]:
-            raise CheckpointError(
-                f"{filename}: no {', '.join(absent)} in it, so it cannot be resumed; to start from its weights, use "
-                f"--cfg-options load_from={filename} without --resume"
-            )
-        meta = checkpoint["meta"]
-        if "ema_state_dict" in checkpoint and not any(isinstance(hook, EMAHook) for hook in self.hooks):
-            raise CheckpointError(
-                f"{filename}: its run averaged the weights, so it goes on only with the same EMAHook or SWAHook; to "
-                "start from their average, use load_from without --resume"
-            )
+        require_state_of_run(checkpoint, filename, averages=any(isinstance(hook, EMAHook) for hook in self.hooks))
         self.call_hook("after_load_checkpoint", checkpoint=checkpoint)  # EMA takes its part and puts ours in its place
-        report = load_weights(self.bare_model, checkpoint["state_dict"], min_matched=1.0, heads=True, name=filename)
-        if report.left:
-            raise CheckpointError(f"{report}\n  it belongs to another model, so this run cannot go on from it")
-        self.train_loop.resume_at(meta["epoch"], meta["iter"], meta["epoch_length"])
-        self.resumed_unvalidated = not meta["validated"]
-        self._resume_seed(meta["seed"])
-        _unpack_messages(self.message_hub, checkpoint["message_hub"])
-        self._resume_optimizer(checkpoint)
-        self._resume_own_state(checkpoint["processes"])
+        self._random_state = resume_run(self, checkpoint, filename)
+        self.resumed_unvalidated = not checkpoint["meta"]["validated"]
         self.logger.info(f"Resumed {filename}: {self.epoch} epochs and {self.iter} iterations are done")
 
     def restore_random_state(self) -> None:
         """Put the random generators where the resumed checkpoint left them; the loops call it before the first step."""
         if self._random_state is not None:
-            set_rng_state(self._random_state)
-            if "cuda" in self._random_state and torch.cuda.is_available():
-                torch.cuda.set_rng_state(self._random_state["cuda"])
+            set_generators(self._random_state)
         self._random_state = None
-
-    def _resume_seed(self, seed: int) -> None:
-        if seed != self.seed:
-            self.logger.warning(f"The checkpoint's seed {seed} replaces this config's {self.seed}")
-            self._randomness_cfg["seed"] = seed
-            self.set_randomness(**self._randomness_cfg)
-            for loop in (self._train_loop, self._val_loop):
-                if loop is not None:
-                    loop.dataloader.sampler.seed = seed
-
-    def _resume_optimizer(self, checkpoint: dict) -> None:
-        schedulers, saved, optimizer = self.param_schedulers or [], checkpoint["param_schedulers"], self.optim_wrapper
-        same = same_schedule(schedulers, saved) and self.iter == checkpoint["meta"]["iter"]
-        values = [] if same else follow(schedulers, optimizer, self.epoch, self.iter, len(self.train_dataloader))
-        self._compare_optimizers(optimizer.param_groups, checkpoint["optimizer"]["param_groups"])
-        optimizer.load_state_dict(checkpoint["optimizer"])
-        if same:
-            for scheduler, state in zip(schedulers, saved, strict=True):
-                scheduler.load_state_dict(state)
-            return
-        before = optimizer.param_groups[0]["lr"]
-        for group, new in zip(optimizer.param_groups, values, strict=True):
-            group.update(new)
-        self.logger.warning(
-            "The run's length or its schedule is not the checkpoint's, so the schedule was rebuilt and followed up to "
-            f"here: learning rate {before:.6g} -> {optimizer.param_groups[0]['lr']:.6g}"
-        )
-
-    def _compare_optimizers(self, ours: list[dict], saved: list[dict]) -> None:
-        """Refuse a checkpoint of another optimizer, and say which settings of this one it replaces."""
-        moving = {"initial_lr", *(scheduler.param_name for scheduler in self.param_schedulers or [])}
-        changed = {}
-        for one, other in zip(ours, saved, strict=False):  # the optimizer itself refuses more or fewer groups
-            if foreign := sorted(other.keys() - one.keys()):
-                raise CheckpointError(
-                    f"the checkpoint's run had another optimizer, with {', '.join(foreign)}: keep that one, or start "
-                    "from the weights, with load_from and without --resume"
-                )
-            kept = one.keys() & other.keys() - moving - {"params"}
-            changed |= {name: (other[name], one[name]) for name in kept if other[name] != one[name]}
-        for name, (old, new) in sorted(changed.items()):
-            self.logger.warning(f"The checkpoint's {name} {old} replaces this config's {new}")
-
-    def _own_state(self) -> dict:
-        """What differs between the processes: random generators and, between two optimizer steps, gradients."""
-        optimizer, state = self.optim_wrapper, rng_state()
-        if torch.cuda.is_available():
-            state["cuda"] = torch.cuda.get_rng_state()
-        if optimizer._inner_count % optimizer._accumulative_counts:
-            parameters = self.bare_model.named_parameters()
-            state["gradients"] = {name: p.grad.cpu() for name, p in parameters if p.grad is not None}
-        return state
-
-    def _resume_own_state(self, states: list[dict]) -> None:
-        if len(states) != self.world_size:
-            self.logger.warning(
-                f"The checkpoint comes from {len(states)} processes and this run has {self.world_size}: data order "
-                "goes on, dropout and other draws on the model's side begin anew"
-            )
-            return
-        self._random_state = states[self.rank]
-        parameters = dict(self.bare_model.named_parameters())
-        for name, gradient in self._random_state.get("gradients", {}).items():
-            parameters[name].grad = gradient.to(parameters[name].device)
 
 
 def to_channels_last(model: nn.Module) -> None:
@@ -422,24 +316,3 @@ def to_channels_last(model: nn.Module) -> None:
 def _metrics(evaluator: dict | list | None) -> list[dict]:
     evaluator = evaluator if isinstance(evaluator, list | tuple) else [evaluator]
     return [metric for metric in evaluator if isinstance(metric, dict)]
-
-
-def _pack_messages(hub: MessageHub) -> dict:
-    state = hub.state_dict()
-    known = (str, int, float, list, tuple, dict, np.ndarray, np.generic, type(None))
-    return {
-        "log_scalars": {
-            name: [torch.from_numpy(part) for part in buffer.data] for name, buffer in state["log_scalars"].items()
-        },
-        "runtime_info": {
-            name: plain(value) for name, value in state["runtime_info"].items() if isinstance(value, known)
-        },
-        "resumed_keys": dict(state["resumed_keys"]),
-    }
-
-
-def _unpack_messages(hub: MessageHub, state: dict) -> None:
-    scalars = {name: HistoryBuffer(*(part.numpy() for part in parts)) for name, parts in state["log_scalars"].items()}
-    known = scalars.keys() | state["runtime_info"].keys()
-    resumed = {name: flag for name, flag in state["resumed_keys"].items() if name in known}
-    hub.load_state_dict({**state, "log_scalars": scalars, "resumed_keys": resumed})

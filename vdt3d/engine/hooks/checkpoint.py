@@ -115,6 +115,7 @@ class PreemptionHook(Hook):
 
     def __init__(self):
         self._asked = False
+        self._previous = None
 
     def before_train(self, runner: Runner) -> None:
         self._previous = signal.signal(signal.SIGTERM, self._remember)
@@ -122,8 +123,11 @@ class PreemptionHook(Hook):
     def _remember(self, signum: int, frame: FrameType | None) -> None:
         self._asked = True
 
-    def after_train(self, runner: Runner) -> None:
-        signal.signal(signal.SIGTERM, self._previous)
+    def release(self) -> None:
+        """Let SIGTERM do what it did before the training; the runner calls it however that ends."""
+        if self._previous is not None:
+            signal.signal(signal.SIGTERM, self._previous)
+            self._previous = None
 
     def after_train_iter(self, runner: Runner, batch_idx: int, data_batch=None, outputs=None) -> None:
         if self._anybody_asked(runner):
@@ -145,17 +149,28 @@ class PreemptionHook(Hook):
         if is_main_process():
             point_to(Path(runner.work_dir) / "preempted.pth")
         runner.logger.warning(f"Asked to stop: saved preempted.pth in {runner.work_dir}; go on with --resume")
-        signal.signal(signal.SIGTERM, self._previous)
         raise Preempted
 
 
 @HOOKS.register_module()
 class ScoresHook(Hook):
-    """Appends every validation's and test's scores to ``scores.jsonl`` in the work directory, one line each."""
+    """Appends every validation's and test's scores to ``scores.jsonl`` in the work directory, one line each.
+
+    A training that begins anew there begins the file anew with its first validation; the logs keep what was in it.
+    """
 
     priority = "VERY_LOW"
 
+    def __init__(self):
+        self._anew = False
+
+    def before_train(self, runner: Runner) -> None:
+        self._anew = runner.iter == 0
+
     def after_val_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
+        if self._anew and is_main_process():
+            (Path(runner.work_dir) / "scores.jsonl").unlink(missing_ok=True)
+        self._anew = False
         self._append(runner, "val", metrics)
 
     def after_test_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:

@@ -1,0 +1,192 @@
+"""All that a run consists of, as plain containers that a checkpoint holds, and the way back into a run."""
+
+import time
+from typing import TYPE_CHECKING, Any
+
+import mmengine
+import numpy as np
+import torch
+from mmengine.logging import HistoryBuffer, MessageHub
+
+import vdt3d
+from vdt3d.engine.schedules import follow, same_schedule, state_of
+from vdt3d.utils.checkpoint import CheckpointError, plain
+from vdt3d.utils.loading import load_weights
+from vdt3d.utils.random import rng_state, set_rng_state
+
+if TYPE_CHECKING:
+    from vdt3d.engine.runner import Runner
+
+PARTS = ("meta", "state_dict", "optimizer", "message_hub", "processes")
+
+
+def state_of_run(
+    runner: "Runner", processes: list[dict[str, Any]], *, epoch: int, iteration: int, validated: bool
+) -> dict[str, Any]:
+    """What a checkpoint holds.
+
+    Args:
+        processes: ``state_of_process`` of each.
+        epoch, iteration: how many are finished.
+        validated: whether this state has been validated already.
+    """
+    return {
+        "meta": {
+            "epoch": epoch,
+            "iter": iteration,
+            "epoch_length": len(runner.train_dataloader),
+            "validated": validated,
+            "seed": runner.seed,
+            "experiment_name": runner.experiment_name,
+            "time": time.strftime("%Y-%m-%d %H:%M:%S"),
+            "versions": {
+                "vdt3d": vdt3d.__version__,
+                "mmengine": mmengine.__version__,
+                "torch": str(torch.__version__),
+            },
+            "dataset_meta": plain(runner.train_dataloader.dataset.metainfo),
+            "cfg": runner.config_text,
+        },
+        "state_dict": {key: value.detach().cpu() for key, value in runner.bare_model.state_dict().items()},
+        "optimizer": runner.optim_wrapper.state_dict(),
+        "param_schedulers": [state_of(scheduler) for scheduler in runner.param_schedulers or []],
+        "message_hub": _pack_messages(runner.message_hub),
+        "processes": processes,
+    }
+
+
+def state_of_process(runner: "Runner") -> dict[str, Any]:
+    """What differs between the processes: random generators and, between two optimizer steps, gradients."""
+    optimizer, state = runner.optim_wrapper, rng_state()
+    if torch.cuda.is_available():
+        state["cuda"] = torch.cuda.get_rng_state()
+    if optimizer._inner_count % optimizer._accumulative_counts:
+        parameters = runner.bare_model.named_parameters()
+        state["gradients"] = {name: p.grad.cpu() for name, p in parameters if p.grad is not None}
+    return state
+
+
+def require_state_of_run(checkpoint: dict[str, Any], name: str, *, averages: bool) -> None:
+    """Raise CheckpointError unless a run can go on from a checkpoint.
+
+    Args:
+        checkpoint: what is in the file.
+        name: the file.
+        averages: whether the run averages its weights.
+    """
+    if absent := [part for part in PARTS if part not in checkpoint]:
+        raise CheckpointError(
+            f"{name}: no {', '.join(absent)} in it, so it cannot be resumed; to start from its weights, use "
+            f"--cfg-options load_from={name} without --resume"
+        )
+    if "ema_state_dict" in checkpoint and not averages:
+        raise CheckpointError(
+            f"{name}: its run averaged the weights, so it goes on only with the same EMAHook or SWAHook; to "
+            "start from their average, use load_from without --resume"
+        )
+
+
+def resume_run(runner: "Runner", checkpoint: dict[str, Any], name: str) -> dict[str, Any] | None:
+    """Bring a run to where a checkpoint was written.
+
+    Returns:
+        What ``set_generators`` is to be given right before the first step; None where generators begin anew.
+
+    Raises:
+        CheckpointError: it belongs to another model, optimizer or schedule.
+    """
+    meta = checkpoint["meta"]
+    report = load_weights(runner.bare_model, checkpoint["state_dict"], min_matched=1.0, heads=True, name=name)
+    if report.left:
+        raise CheckpointError(f"{report}\n  it belongs to another model, so this run cannot go on from it")
+    runner.train_loop.resume_at(meta["epoch"], meta["iter"], meta["epoch_length"])
+    _resume_seed(runner, meta["seed"])
+    _unpack_messages(runner.message_hub, checkpoint["message_hub"])
+    _resume_optimizer(runner, checkpoint)
+    return _resume_process(runner, checkpoint["processes"])
+
+
+def set_generators(state: dict[str, Any]) -> None:
+    """Put the random generators of this process, the GPU's too, where ``resume_run`` found them."""
+    set_rng_state(state)
+    if "cuda" in state and torch.cuda.is_available():
+        torch.cuda.set_rng_state(state["cuda"])
+
+
+def _resume_seed(runner: "Runner", seed: int) -> None:
+    if seed != runner.seed:
+        runner.logger.warning(f"The checkpoint's seed {seed} replaces this config's {runner.seed}")
+        runner._randomness_cfg["seed"] = seed
+        runner.set_randomness(**runner._randomness_cfg)
+        for loop in (runner._train_loop, runner._val_loop):
+            if loop is not None:
+                loop.dataloader.sampler.seed = seed
+
+
+def _resume_optimizer(runner: "Runner", checkpoint: dict[str, Any]) -> None:
+    schedulers, saved, optimizer = runner.param_schedulers or [], checkpoint["param_schedulers"], runner.optim_wrapper
+    same = same_schedule(schedulers, saved) and runner.iter == checkpoint["meta"]["iter"]
+    values = [] if same else follow(schedulers, optimizer, runner.epoch, runner.iter, len(runner.train_dataloader))
+    _compare_settings(runner, checkpoint["optimizer"]["param_groups"])
+    optimizer.load_state_dict(checkpoint["optimizer"])
+    if same:
+        for scheduler, state in zip(schedulers, saved, strict=True):
+            scheduler.load_state_dict(state)
+        return
+    before = optimizer.param_groups[0]["lr"]
+    for group, new in zip(optimizer.param_groups, values, strict=True):
+        group.update(new)
+    runner.logger.warning(
+        "The run's length or its schedule is not the checkpoint's, so the schedule was rebuilt and followed up to "
+        f"here: learning rate {before:.6g} -> {optimizer.param_groups[0]['lr']:.6g}"
+    )
+
+
+def _compare_settings(runner: "Runner", saved: list[dict[str, Any]]) -> None:
+    """Refuse the parameter groups of another optimizer, and say which settings of this one they replace."""
+    moving = {"initial_lr", *(scheduler.param_name for scheduler in runner.param_schedulers or [])}
+    changed = {}
+    for one, other in zip(runner.optim_wrapper.param_groups, saved, strict=False):  # it refuses more or fewer itself
+        if foreign := sorted(other.keys() - one.keys()):
+            raise CheckpointError(
+                f"the checkpoint's run had another optimizer, with {', '.join(foreign)}: keep that one, or start "
+                "from the weights, with load_from and without --resume"
+            )
+        kept = one.keys() & other.keys() - moving - {"params"}
+        changed |= {name: (other[name], one[name]) for name in kept if other[name] != one[name]}
+    for name, (old, new) in sorted(changed.items()):
+        runner.logger.warning(f"The checkpoint's {name} {old} replaces this config's {new}")
+
+
+def _resume_process(runner: "Runner", states: list[dict[str, Any]]) -> dict[str, Any] | None:
+    if len(states) != runner.world_size:
+        runner.logger.warning(
+            f"The checkpoint comes from {len(states)} processes and this run has {runner.world_size}: data order "
+            "goes on, dropout and other draws on the model's side begin anew"
+        )
+        return None
+    state, parameters = states[runner.rank], dict(runner.bare_model.named_parameters())
+    for name, gradient in state.get("gradients", {}).items():
+        parameters[name].grad = gradient.to(parameters[name].device)
+    return state
+
+
+def _pack_messages(hub: MessageHub) -> dict[str, Any]:
+    state = hub.state_dict()
+    known = (str, int, float, list, tuple, dict, np.ndarray, np.generic, type(None))
+    return {
+        "log_scalars": {
+            name: [torch.from_numpy(part) for part in buffer.data] for name, buffer in state["log_scalars"].items()
+        },
+        "runtime_info": {
+            name: plain(value) for name, value in state["runtime_info"].items() if isinstance(value, known)
+        },
+        "resumed_keys": dict(state["resumed_keys"]),
+    }
+
+
+def _unpack_messages(hub: MessageHub, state: dict[str, Any]) -> None:
+    scalars = {name: HistoryBuffer(*(part.numpy() for part in parts)) for name, parts in state["log_scalars"].items()}
+    known = scalars.keys() | state["runtime_info"].keys()
+    resumed = {name: flag for name, flag in state["resumed_keys"].items() if name in known}
+    hub.load_state_dict({**state, "log_scalars": scalars, "resumed_keys": resumed})
