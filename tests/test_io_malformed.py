@@ -15,12 +15,15 @@ from vdt3d.io import ScanError, read_label_map, read_volume
 AGAIN = "copy or download it again"
 HTML = b"<!DOCTYPE html>\n<html><body>Please log in</body></html>"
 # where NIfTI-1 keeps what the tests spoil, as byte offset and struct format
-DIM1, TYPE, SPACING_X, BEGIN, SLOPE, SFORM_X, MAGIC = (
+DIM1, TYPE, SPACING_X, BEGIN, SLOPE, QFORM_CODE, SFORM_CODE, QUATERN_B, SFORM_X, MAGIC = (
     (42, "h"),
     (70, "h"),
     (80, "f"),
     (108, "f"),
     (112, "f"),
+    (252, "h"),
+    (254, "h"),
+    (256, "f"),
     (280, "f"),
     (344, "4s"),
 )
@@ -88,6 +91,12 @@ NIFTI = {
     "negative spacing": ("a.nii", spoil((SPACING_X, -2)), r"spacing \[-2.0", "write the true spacing into pixdim"),
     "NaN in sform": ("a.nii", spoil((SFORM_X, NAN)), "its affine is not finite", "repair the geometry"),
     "Inf in sform": ("a.nii", spoil((SFORM_X, INF)), "its affine is not finite", "repair the geometry"),
+    "impossible qform": (
+        "a.nii",
+        spoil((SFORM_CODE, 0), (QFORM_CODE, 1), (QUATERN_B, 2)),
+        "its qform is impossible",
+        "repair the geometry",
+    ),
     "singular sform": ("a.nii", spoil((SFORM_X, 0)), "its affine is singular", "repair the geometry"),
     "sheared": ("a.nii", nifti(None, shear(0.1)), r"sheared by 5\.71 degrees", "read it with shear='resample'"),
     "NaN voxel": ("a.nii", nifti(filled(NAN)), "1 of 64 voxels are NaN or infinite", "read it with nan='zero'"),
