@@ -244,11 +244,17 @@ def test_a_malformed_nrrd_is_refused(tmp_path, case):
     refused(read_volume, tmp_path / "a.nrrd", finding, remedy)
 
 
-def test_a_damaged_compressed_metaimage_is_refused(tmp_path):
-    whole = bytearray(written(tmp_path / "a.mha", compressed=True))
-    whole[-100] ^= 255
-    (tmp_path / "a.mha").write_bytes(whole)
-    refused(read_volume, tmp_path / "a.mha", "is truncated or damaged", AGAIN)
+@pytest.mark.parametrize("name", ["a.mha", "a.nrrd", "a.nhdr"])
+def test_damaged_compressed_voxels_are_refused_wherever_the_damage_is(tmp_path, name):
+    noise = np.random.default_rng(0).integers(0, 2000, (10, 10, 20), dtype=np.int16)
+    written(tmp_path / name, compressed=True, array=noise)
+    voxels = max(tmp_path.iterdir(), key=lambda path: path.stat().st_size)  # of a .nhdr a file of their own
+    whole = voxels.read_bytes()
+    for place in range(-50, -1000, -50):
+        damaged = bytearray(whole)
+        damaged[place] ^= 255
+        voxels.write_bytes(damaged)
+        refused(read_volume, tmp_path / name, "is truncated or damaged", AGAIN)
 
 
 @pytest.mark.parametrize("name", ["a.mha", "a.nrrd"])
