@@ -269,6 +269,14 @@ def test_itk_voxels_are_checked_like_all_others(tmp_path, name):
         read_volume(tmp_path / name, channels=4)
 
 
+def test_spacings_that_nrrd_calls_unknown_are_refused_but_those_of_channels(tmp_path):
+    header = b"NRRD0004\ntype: uint8\ndimension: %d\nsizes: %s\nspacings: %s\nencoding: raw\n\n" + bytes(8)
+    (tmp_path / "a.nrrd").write_bytes(header % (3, b"2 2 2", b"nan 2 3"))
+    refused(read_volume, tmp_path / "a.nrrd", "states the spacings nan 2 3", "write the true ones")
+    (tmp_path / "a.nrrd").write_bytes(header % (4, b"2 2 2 1", b"1 2 3 nan"))
+    assert read_volume(tmp_path / "a.nrrd").spacing == (3, 2, 1)
+
+
 def test_a_nifti_in_disguise_does_not_slip_past_its_checks(tmp_path):
     (tmp_path / "a.nrrd").write_bytes(WHOLE[:2000])  # SimpleITK would read it by content, and fill it with zeros
     refused(read_volume, tmp_path / "a.nrrd", "is truncated or damaged", AGAIN)

@@ -83,12 +83,15 @@ def _payload_bytes(path: Path, source: Path, begin: int, packed: int | None) -> 
 
 
 def _check_nrrd(path: Path) -> None:
-    """Refuse gzip voxels that do not fit their checksum: damage that makes them more than announced goes unnoticed by
-    SimpleITK, which stops before the checksum.
+    """Refuse what SimpleITK reads without a word: an unknown spacing, which becomes 1, and gzip voxels that damage has
+    made more than announced, since it stops before their checksum.
 
     The format: https://teem.sourceforge.net/nrrd/format.html
     """
     header, size = _nrrd_header(path)
+    spacings = header.get("spacings", "").lower().split()
+    if "space directions" not in header and spacings.count("nan") > max(len(spacings) - 3, 0):  # of channels it is nan
+        raise ScanError(path, f"its header states the spacings {header['spacings']}", "write the true ones into it")
     name = header.get("data file") or header.get("datafile")
     source, begin = (path.parent / name, 0) if name else (path, size)
     if header.get("encoding", "").lower() not in ("gzip", "gz") or not source.is_file():
