@@ -79,7 +79,13 @@ def test_targets_may_be_numbers_and_then_count_from_zero(volumes):
         ({"split": "dev"}, {}, r"labels.csv: the column 'split' holds \['dev'\]"),
         ({"split": "train"}, {"split": "test"}, "finds no case"),
         ({"patient": np.nan}, {}, r"blank cells in \['patient'\]"),
-        ({"path": "gone.npy"}, {}, "1 files are missing, the first is .*gone.npy"),
+        (
+            {"path": ["gone.npy", *(f"v{number}.npy" for number in range(1, 14))]},
+            {"split": "all"},
+            "1 files are missing, the first is .*gone.npy",
+        ),
+        ({"path": "v0.npy"}, {}, "labels.csv lists v0.npy more than once; keep one of the rows"),
+        ({"target": 1_234_567_890_123}, {}, "target 1234567890123 is no class index; number classes from 0"),
         ({"target": 3}, {"classes": ("a", "b")}, r"targets \['3'\] are none of the classes"),
         ({}, {"classes": ("fit", "well")}, r"targets \['ill'\] are none of the classes"),
         ({}, {"split": "dev"}, "unknown split 'dev'; choose one of train, val, test, trainval, all"),
@@ -90,6 +96,13 @@ def test_a_bad_table_is_refused_at_the_door(volumes, columns, options, message):
     edit(volumes, **columns)
     with pytest.raises(ValueError, match=message):
         VolumeClassification(volumes, **options)
+
+
+def test_blanks_around_cells_make_no_class_of_their_own(volumes):
+    (volumes / "labels.csv").write_text("path, target\nv0.npy , ill\nv1.npy,ill \nv2.npy,fit\n")
+    cases = VolumeClassification(volumes, split="all")
+    assert cases.metainfo["classes"] == ("fit", "ill")
+    assert cases.targets().tolist() == [1, 1, 0]
 
 
 def test_a_table_without_the_columns_is_refused(volumes):
