@@ -9,6 +9,7 @@ from PIL import Image
 
 from vdt3d.datasets import ImageFolder, VolumeClassification
 from vdt3d.datasets.splits import deal
+from vdt3d.io import ScanError
 
 
 def drop(sample):
@@ -191,6 +192,30 @@ def test_pictures_pass_through_mmpretrains_pipeline(pictures):
 def test_a_lost_picture_is_an_error(pictures):
     with pytest.raises(ValueError, match=r"ant.0.jpg': the pipeline returned None"):
         ImageFolder(pictures, pipeline=[drop])[0]
+
+
+@pytest.mark.parametrize("content", [b"", b"<html>", "cut"], ids=["empty", "HTML", "cut short"])
+def test_a_file_that_is_no_whole_picture_is_named(pictures, content):
+    first = pictures / "ant/0.jpg"
+    first.write_bytes(first.read_bytes()[:-200] if content == "cut" else content)
+    with pytest.raises(ScanError, match=r"(?s)ant.0.jpg: cannot be read as a picture .*; copy or download it again"):
+        ImageFolder(pictures, pipeline=[{"type": "LoadImageFromFile"}])[0]
+
+
+def test_what_fails_after_reading_is_no_fault_of_the_picture(pictures):
+    def fail(picture):
+        raise OSError("another file")
+
+    with pytest.raises(OSError, match=r"^another file$"):
+        ImageFolder(pictures, pipeline=[{"type": "LoadImageFromFile"}, fail])[0]
+
+
+def test_a_part_without_pictures_is_refused(tmp_path):
+    (tmp_path / "ant").mkdir()
+    Image.new("RGB", (8, 6)).save(tmp_path / "ant/only.jpg")
+    assert len(ImageFolder(tmp_path, part="val")) == 1
+    with pytest.raises(ValueError, match="of 1 pictures none is in the part 'train'"):
+        ImageFolder(tmp_path, part="train")
 
 
 def test_an_unknown_part_is_refused(pictures):
