@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 import SimpleITK
 from PIL import Image
+from torch.utils.data import DataLoader
 
+from vdt3d.datasets import VolumeClassification
 from vdt3d.io import ScanError, read_label_map, read_volume
 
 AGAIN = "copy or download it again"
@@ -139,10 +141,26 @@ LABELS = {
 
 
 def refused(read, path, finding, remedy, **options):
-    """``read`` raises a ScanError that names file, finding and remedy, and that a data loader's worker can pass on."""
+    """``read`` raises a ScanError that names file, finding and remedy, and that can be pickled."""
     with pytest.raises(ScanError, match=f"(?s)^.*{path.name}: .*{finding}.*; .*{remedy}") as caught:
         read(path, **options)
     assert str(pickle.loads(pickle.dumps(caught.value))) == str(caught.value)
+
+
+def test_a_data_loaders_worker_passes_the_error_on_as_it_is(tmp_path):
+    np.save(tmp_path / "a.npy", np.full((2, 2, 2), NAN))
+    table = tmp_path / "labels.csv"
+    table.write_text("path,target\na.npy,ill\n")
+    loader = DataLoader(VolumeClassification(tmp_path, split="all"), num_workers=1)
+    with pytest.raises(ScanError) as caught:
+        next(iter(loader))
+    assert (
+        str(caught.value)
+        .splitlines()[-1]
+        .endswith(
+            f"{tmp_path / 'a.npy'}: 8 of 8 voxels are NaN or infinite; repair the file, or read it with nan='zero'"
+        )
+    )
 
 
 @pytest.mark.parametrize("case", NIFTI)
