@@ -129,9 +129,11 @@ def test_labels_are_written_in_the_smallest_integer_type(tmp_path, highest, dtyp
     assert np.array_equal(label_map.array, array) and label_map.array.dtype == dtype
 
 
-def test_whole_numbers_stored_as_floats_are_labels(tmp_path):
-    write_nifti(Volume(COUNTED), tmp_path / "labels.nii.gz")
-    label_map = read_label_map(tmp_path / "labels.nii.gz")
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+@pytest.mark.filterwarnings("error")
+def test_whole_numbers_stored_as_floats_are_labels(tmp_path, dtype):
+    np.save(tmp_path / "labels.npy", COUNTED[0].astype(dtype))
+    label_map = read_label_map(tmp_path / "labels.npy")
     assert label_map.array.dtype == np.uint8 and np.array_equal(label_map.array, COUNTED)
 
 
