@@ -79,9 +79,8 @@ def finite(path: Path, array: np.ndarray, nan: str) -> np.ndarray:
 def labels(path: Path, array: np.ndarray) -> np.ndarray:
     """``array`` as labels: integers keep their type, whole numbers in floats get the smallest that holds them."""
     if array.dtype.kind == "f":
-        wrong = np.count_nonzero(
-            ~((np.abs(array) < np.float32(2**31)) & (array == np.rint(array)))
-        )  # NaN is wrong here too
+        whole = (np.abs(array) < np.float32(2**31)) & (array == np.rint(array))
+        wrong = np.count_nonzero(~whole)  # NaN is wrong here too
         if wrong:
             finding = f"{wrong} of {array.size} voxels are no whole numbers (float labels, soft or interpolated?)"
             raise ScanError(path, finding, "give the label map before interpolation, or threshold it first")
