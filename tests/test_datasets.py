@@ -9,6 +9,7 @@ from PIL import Image
 
 from vdt3d.datasets import ImageFolder, VolumeClassification
 from vdt3d.datasets.splits import deal
+from vdt3d.io import ScanError
 
 
 def drop(sample):
@@ -79,7 +80,13 @@ def test_targets_may_be_numbers_and_then_count_from_zero(volumes):
         ({"split": "dev"}, {}, r"labels.csv: the column 'split' holds \['dev'\]"),
         ({"split": "train"}, {"split": "test"}, "finds no case"),
         ({"patient": np.nan}, {}, r"blank cells in \['patient'\]"),
-        ({"path": "gone.npy"}, {}, "1 files are missing, the first is .*gone.npy"),
+        (
+            {"path": ["gone.npy", *(f"v{number}.npy" for number in range(1, 14))]},
+            {"split": "all"},
+            "1 files are missing, the first is .*gone.npy",
+        ),
+        ({"path": "v0.npy"}, {}, "labels.csv lists v0.npy more than once; keep one of the rows"),
+        ({"target": 1_234_567_890_123}, {}, "target 1234567890123 is no class index; number classes from 0"),
         ({"target": 3}, {"classes": ("a", "b")}, r"targets \['3'\] are none of the classes"),
         ({}, {"classes": ("fit", "well")}, r"targets \['ill'\] are none of the classes"),
         ({}, {"split": "dev"}, "unknown split 'dev'; choose one of train, val, test, trainval, all"),
@@ -90,6 +97,13 @@ def test_a_bad_table_is_refused_at_the_door(volumes, columns, options, message):
     edit(volumes, **columns)
     with pytest.raises(ValueError, match=message):
         VolumeClassification(volumes, **options)
+
+
+def test_blanks_around_cells_make_no_class_of_their_own(volumes):
+    (volumes / "labels.csv").write_text("path, target\nv0.npy , ill\nv1.npy,ill \nv2.npy,fit\n")
+    cases = VolumeClassification(volumes, split="all")
+    assert cases.metainfo["classes"] == ("fit", "ill")
+    assert cases.targets().tolist() == [1, 1, 0]
 
 
 def test_a_table_without_the_columns_is_refused(volumes):
@@ -178,6 +192,30 @@ def test_pictures_pass_through_mmpretrains_pipeline(pictures):
 def test_a_lost_picture_is_an_error(pictures):
     with pytest.raises(ValueError, match=r"ant.0.jpg': the pipeline returned None"):
         ImageFolder(pictures, pipeline=[drop])[0]
+
+
+@pytest.mark.parametrize("content", [b"", b"<html>", "cut"], ids=["empty", "HTML", "cut short"])
+def test_a_file_that_is_no_whole_picture_is_named(pictures, content):
+    first = pictures / "ant/0.jpg"
+    first.write_bytes(first.read_bytes()[:-200] if content == "cut" else content)
+    with pytest.raises(ScanError, match=r"(?s)ant.0.jpg: cannot be read as a picture .*; copy or download it again"):
+        ImageFolder(pictures, pipeline=[{"type": "LoadImageFromFile"}])[0]
+
+
+def test_what_fails_after_reading_is_no_fault_of_the_picture(pictures):
+    def fail(picture):
+        raise OSError("another file")
+
+    with pytest.raises(OSError, match=r"^another file$"):
+        ImageFolder(pictures, pipeline=[{"type": "LoadImageFromFile"}, fail])[0]
+
+
+def test_a_part_without_pictures_is_refused(tmp_path):
+    (tmp_path / "ant").mkdir()
+    Image.new("RGB", (8, 6)).save(tmp_path / "ant/only.jpg")
+    assert len(ImageFolder(tmp_path, part="val")) == 1
+    with pytest.raises(ValueError, match="of 1 pictures none is in the part 'train'"):
+        ImageFolder(tmp_path, part="train")
 
 
 def test_an_unknown_part_is_refused(pictures):

@@ -110,6 +110,19 @@ def test_lists_that_do_not_fit_are_refused(lidc, line, message):
         LIDCClassification(lidc)
 
 
+def test_lists_of_numbers_are_refused(lidc):
+    (lidc / "train_test_split.csv").write_text("train,test\n1,2\n")
+    with pytest.raises(ValueError, match="lacks, such as 1"):
+        LIDCClassification(lidc)
+
+
+def test_a_nodule_listed_twice_is_refused(lidc):
+    table = lidc / "info/lidc_nodule_info_new_with_subset.csv"
+    table.write_text(NODULES + "lidc3_1,P3,13,1\n")
+    with pytest.raises(ValueError, match=r"subset\.csv lists lidc3_1 more than once"):
+        LIDCClassification(lidc)
+
+
 def test_the_published_tables_give_the_published_sizes(real_data, lidc, monkeypatch):
     tables = real_data.parent / "reference/lidc_idri_split"
     if not tables.is_dir():

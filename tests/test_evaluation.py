@@ -165,7 +165,7 @@ def test_metric_chooses_a_threshold_and_another_scores_at_it():
 def test_metric_refuses_a_threshold_nobody_chose():
     with pytest.raises(ValueError, match="wants a runner that validates first"):
         evaluate(cases(), threshold="val")
-    with pytest.raises(ValueError, match="got nan"):  # what a validation split without positives leads to
+    with pytest.raises(ValueError, match="got nan; validation cases of one class tell none"):
         ClassificationScores(threshold=math.nan)
     with pytest.raises(ValueError, match="got 'test'"):
         ClassificationScores(threshold="test")

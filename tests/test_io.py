@@ -83,6 +83,15 @@ def test_the_qform_counts_where_there_is_no_sform(tmp_path):
     assert read_volume(tmp_path / "scan.nii").affine == pytest.approx(AFFINE, abs=1e-5)
 
 
+@pytest.mark.parametrize(("unit", "length"), [("unknown", 2), ("mm", 2), ("meter", 2000), ("micron", 0.002)])
+def test_every_unit_of_length_comes_to_millimetres(tmp_path, unit, length):
+    image = nib.Nifti1Image(np.zeros((2, 2, 2), np.int16), np.diag([2, 2, 2, 1]))
+    image.header.set_xyzt_units(unit)
+    nib.save(image, tmp_path / "scan.nii")
+    volume = read_volume(tmp_path / "scan.nii")
+    assert volume.spacing == pytest.approx((length,) * 3)
+
+
 @pytest.mark.parametrize("kind", [nib.Nifti1Image, nib.Nifti2Image])
 @pytest.mark.parametrize("dtype", ["<i2", ">i2", ">f4", "<f8"])
 def test_either_nifti_and_either_byte_order_is_read(tmp_path, kind, dtype):
@@ -120,9 +129,11 @@ def test_labels_are_written_in_the_smallest_integer_type(tmp_path, highest, dtyp
     assert np.array_equal(label_map.array, array) and label_map.array.dtype == dtype
 
 
-def test_whole_numbers_stored_as_floats_are_labels(tmp_path):
-    write_nifti(Volume(COUNTED), tmp_path / "labels.nii.gz")
-    label_map = read_label_map(tmp_path / "labels.nii.gz")
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+@pytest.mark.filterwarnings("error")
+def test_whole_numbers_stored_as_floats_are_labels(tmp_path, dtype):
+    np.save(tmp_path / "labels.npy", COUNTED[0].astype(dtype))
+    label_map = read_label_map(tmp_path / "labels.npy")
     assert label_map.array.dtype == np.uint8 and np.array_equal(label_map.array, COUNTED)
 
 

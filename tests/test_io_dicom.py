@@ -6,6 +6,7 @@ import numpy as np
 import pydicom
 import pytest
 import SimpleITK
+from dicoms import change, write_ct
 from pydicom import uid
 from pydicom.dataset import Dataset, FileMetaDataset
 
@@ -145,6 +146,23 @@ def test_slices_without_a_position_are_refused(tmp_path):
         write_slice(tmp_path, z)
         patch(tmp_path / f"1.2.3_{z}.dcm", b"\x20\x00\x32\x00", b"\x20\x00\x33\x00")  # ImagePositionPatient to no tag
     refused(tmp_path, "1.2.3_0.dcm: has no position", "export the original series")
+
+
+@pytest.mark.parametrize(
+    ("element", "numbers", "finding"),
+    [
+        ("ImagePositionPatient", [1, 2], "no position of 3 numbers"),
+        ("ImageOrientationPatient", [1, 0, 0, 0, 1], "no orientation of 6 numbers"),
+        ("PixelSpacing", [1], "no positive pixel spacing of 2 numbers"),
+        ("PixelSpacing", [-1, 1], "no positive pixel spacing"),
+        ("PixelSpacing", [0, 0], "no positive pixel spacing"),
+    ],
+    ids=str,
+)
+def test_geometry_that_places_nothing_names_its_file(tmp_path, element, numbers, finding):
+    for path in write_ct(tmp_path, np.zeros((3, 2, 2), int)):
+        change(path, **{element: numbers})
+    refused(tmp_path, f"1_000.dcm: has {finding}", "export the original series")
 
 
 def test_a_later_slice_may_be_rescaled_by_a_fraction(tmp_path):

@@ -9,18 +9,23 @@ import numpy as np
 import pytest
 import SimpleITK
 from PIL import Image
+from torch.utils.data import DataLoader
 
+from vdt3d.datasets import VolumeClassification
 from vdt3d.io import ScanError, read_label_map, read_volume
 
 AGAIN = "copy or download it again"
 HTML = b"<!DOCTYPE html>\n<html><body>Please log in</body></html>"
 # where NIfTI-1 keeps what the tests spoil, as byte offset and struct format
-DIM1, TYPE, SPACING_X, BEGIN, SLOPE, SFORM_X, MAGIC = (
+DIM1, TYPE, SPACING_X, BEGIN, SLOPE, QFORM_CODE, SFORM_CODE, QUATERN_B, SFORM_X, MAGIC = (
     (42, "h"),
     (70, "h"),
     (80, "f"),
     (108, "f"),
     (112, "f"),
+    (252, "h"),
+    (254, "h"),
+    (256, "f"),
     (280, "f"),
     (344, "4s"),
 )
@@ -88,6 +93,12 @@ NIFTI = {
     "negative spacing": ("a.nii", spoil((SPACING_X, -2)), r"spacing \[-2.0", "write the true spacing into pixdim"),
     "NaN in sform": ("a.nii", spoil((SFORM_X, NAN)), "its affine is not finite", "repair the geometry"),
     "Inf in sform": ("a.nii", spoil((SFORM_X, INF)), "its affine is not finite", "repair the geometry"),
+    "impossible qform": (
+        "a.nii",
+        spoil((SFORM_CODE, 0), (QFORM_CODE, 1), (QUATERN_B, 2)),
+        "its qform is impossible",
+        "repair the geometry",
+    ),
     "singular sform": ("a.nii", spoil((SFORM_X, 0)), "its affine is singular", "repair the geometry"),
     "sheared": ("a.nii", nifti(None, shear(0.1)), r"sheared by 5\.71 degrees", "read it with shear='resample'"),
     "NaN voxel": ("a.nii", nifti(filled(NAN)), "1 of 64 voxels are NaN or infinite", "read it with nan='zero'"),
@@ -130,10 +141,26 @@ LABELS = {
 
 
 def refused(read, path, finding, remedy, **options):
-    """``read`` raises a ScanError that names file, finding and remedy, and that a data loader's worker can pass on."""
+    """``read`` raises a ScanError that names file, finding and remedy, and that can be pickled."""
     with pytest.raises(ScanError, match=f"(?s)^.*{path.name}: .*{finding}.*; .*{remedy}") as caught:
         read(path, **options)
     assert str(pickle.loads(pickle.dumps(caught.value))) == str(caught.value)
+
+
+def test_a_data_loaders_worker_passes_the_error_on_as_it_is(tmp_path):
+    np.save(tmp_path / "a.npy", np.full((2, 2, 2), NAN))
+    table = tmp_path / "labels.csv"
+    table.write_text("path,target\na.npy,ill\n")
+    loader = DataLoader(VolumeClassification(tmp_path, split="all"), num_workers=1)
+    with pytest.raises(ScanError) as caught:
+        next(iter(loader))
+    assert (
+        str(caught.value)
+        .splitlines()[-1]
+        .endswith(
+            f"{tmp_path / 'a.npy'}: 8 of 8 voxels are NaN or infinite; repair the file, or read it with nan='zero'"
+        )
+    )
 
 
 @pytest.mark.parametrize("case", NIFTI)
@@ -235,11 +262,17 @@ def test_a_malformed_nrrd_is_refused(tmp_path, case):
     refused(read_volume, tmp_path / "a.nrrd", finding, remedy)
 
 
-def test_a_damaged_compressed_metaimage_is_refused(tmp_path):
-    whole = bytearray(written(tmp_path / "a.mha", compressed=True))
-    whole[-100] ^= 255
-    (tmp_path / "a.mha").write_bytes(whole)
-    refused(read_volume, tmp_path / "a.mha", "is truncated or damaged", AGAIN)
+@pytest.mark.parametrize("name", ["a.mha", "a.nrrd", "a.nhdr"])
+def test_damaged_compressed_voxels_are_refused_wherever_the_damage_is(tmp_path, name):
+    noise = np.random.default_rng(0).integers(0, 2000, (10, 10, 20), dtype=np.int16)
+    written(tmp_path / name, compressed=True, array=noise)
+    voxels = max(tmp_path.iterdir(), key=lambda path: path.stat().st_size)  # of a .nhdr a file of their own
+    whole = voxels.read_bytes()
+    for place in range(-50, -1000, -50):
+        damaged = bytearray(whole)
+        damaged[place] ^= 255
+        voxels.write_bytes(damaged)
+        refused(read_volume, tmp_path / name, "is truncated or damaged", AGAIN)
 
 
 @pytest.mark.parametrize("name", ["a.mha", "a.nrrd"])
@@ -252,6 +285,14 @@ def test_itk_voxels_are_checked_like_all_others(tmp_path, name):
     refused(read_volume, tmp_path / name, "holds 2 channels", "declare them with channels=2")
     with pytest.raises(ScanError, match="where 4 was expected; put all 4 into one file, on its fourth axis"):
         read_volume(tmp_path / name, channels=4)
+
+
+def test_spacings_that_nrrd_calls_unknown_are_refused_but_those_of_channels(tmp_path):
+    header = b"NRRD0004\ntype: uint8\ndimension: %d\nsizes: %s\nspacings: %s\nencoding: raw\n\n" + bytes(8)
+    (tmp_path / "a.nrrd").write_bytes(header % (3, b"2 2 2", b"nan 2 3"))
+    refused(read_volume, tmp_path / "a.nrrd", "states the spacings nan 2 3", "write the true ones")
+    (tmp_path / "a.nrrd").write_bytes(header % (4, b"2 2 2 1", b"1 2 3 nan"))
+    assert read_volume(tmp_path / "a.nrrd").spacing == (3, 2, 1)
 
 
 def test_a_nifti_in_disguise_does_not_slip_past_its_checks(tmp_path):

@@ -223,6 +223,13 @@ def test_the_box_of_the_body_asks_the_image_alone():
     assert CropBody3D(ct=True)(Sample(Volume(image - 506))).image.shape == (3, 4, 6)
 
 
+def test_integers_take_a_filling_that_is_none_of_them():
+    voxel = Volume(np.full((1, 1, 1, 1), 250, np.uint8))
+    for fill, dtype in ((0, np.uint8), (255.0, np.uint8), (-1000, np.float32), (0.5, np.float32), (300, np.float32)):
+        array = RandomPatch3D((1, 1, 2), pad_value=fill).apply(voxel, (0, 0, 0), (1, 1, 2), (1, 1, 1)).array
+        assert array.ravel().tolist() == [250, fill] and array.dtype == dtype
+
+
 def test_padding_to_a_multiple():
     padded = PadToMultiple3D((2, 4, 16))(labelled(np.ones((4, 5, 16), int)))
     assert padded.image.shape == (4, 8, 16)

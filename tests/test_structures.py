@@ -24,7 +24,9 @@ def test_z_points_up_y_forward_and_x_to_the_right():
     assert (affine @ [0, 0, 1, 1]).tolist() == [1, 0, 0, 1]
 
 
-@pytest.mark.parametrize("spacing", [(1.0, 1.0), (0.0, 1.0, 1.0), (1.0, -1.0, 1.0), (1.0, 1.0, float("nan"))], ids=str)
+@pytest.mark.parametrize(
+    "spacing", [1.0, (1.0, 1.0), (0.0, 1.0, 1.0), (1.0, -1.0, 1.0), (1.0, 1.0, float("nan"))], ids=str
+)
 def test_a_spacing_is_three_positive_numbers(spacing):
     with pytest.raises(ValueError, match="three positive numbers"):
         affine_from_spacing(spacing)

@@ -54,6 +54,8 @@ class LIDCClassification(VolumeDataset):
     def load_data_list(self) -> list[dict]:
         """The decided nodules of the split, in the order of the nodule table."""
         table = read_table(self.nodule_table, {"index", "uid", "malignancy_mode"}).set_index("index")
+        if (twice := table.index.duplicated()).any():
+            raise ValueError(f"{self.nodule_table} lists {table.index[twice][0]} more than once; keep one of the rows")
         decided = table[table.malignancy_mode.isin(LABEL_OF_MODE)]
         targets = decided.malignancy_mode.map(LABEL_OF_MODE)
         parts = deal_parts(decided.uid, targets, self.fold)
@@ -81,7 +83,7 @@ def published_lists(split_file: Path, nodule_table: Path, known: pd.Index) -> tu
         ValueError: the file is missing or lacks a column, or a name is in both columns or not among the ``known``
             ones of ``nodule_table``.
     """
-    lists = read_table(split_file, {"train", "test"})
+    lists = read_table(split_file, {"train", "test"}, dtype=str)
     train, test = ({name.removesuffix(".npz") for name in lists[part].dropna()} for part in ("train", "test"))
     if train & test:
         raise ValueError(f"{split_file}: {min(train & test)} is in both train and test")

@@ -4,12 +4,14 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pandas as pd
 from mmpretrain.datasets import CustomDataset
 
 from vdt3d.datasets.base import built, never_none, require_folder
 from vdt3d.datasets.splits import deal
+from vdt3d.io.checks import AGAIN, ScanError
 from vdt3d.registry import DATASETS
 
 
@@ -26,7 +28,8 @@ class ImageFolder(CustomDataset):
         **kwargs: what mmpretrain's ``CustomDataset`` knows besides, such as ``extensions``.
 
     Raises:
-        ValueError: no such folder or part, or a pipeline that returned None.
+        ValueError: no such folder or part, no picture in the part, or a pipeline that returned None.
+        ScanError: (on use) a file that holds no whole picture.
         RuntimeError: no picture in the folder.
     """
 
@@ -53,7 +56,12 @@ class ImageFolder(CustomDataset):
         table = pd.DataFrame(pictures)
         names = table.img_path.str.removeprefix(self.img_prefix).str.lstrip("/")  # not where the folder lies
         held_out = deal(names, table.gt_label, self.one_in) == 0
-        return [picture for picture, held in zip(pictures, held_out, strict=True) if held == (self.part == "val")]
+        chosen = [picture for picture, held in zip(pictures, held_out, strict=True) if held == (self.part == "val")]
+        if not chosen:
+            raise ValueError(
+                f"{self.img_prefix}: of {len(pictures)} pictures none is in the part '{self.part}'; add more"
+            )
+        return chosen
 
     def targets(self) -> np.ndarray:
         """(N,) class index of every picture, in order; reads none."""
@@ -62,4 +70,10 @@ class ImageFolder(CustomDataset):
     def prepare_data(self, idx: int) -> Any:
         """Send picture ``idx`` through the pipeline, which may not drop it."""
         picture = self.get_data_info(idx)
-        return never_none(self.pipeline(picture), picture["img_path"], self.pipeline)
+        path = picture["img_path"]
+        try:
+            return never_none(self.pipeline(picture), path, self.pipeline)
+        except (cv2.error, AssertionError, OSError) as error:
+            if "img" in picture:  # it was read: the fault lies elsewhere
+                raise
+            raise ScanError(path, f"cannot be read as a picture ({str(error).strip()})", AGAIN) from error

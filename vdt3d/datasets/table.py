@@ -9,6 +9,8 @@ from vdt3d.datasets.base import VolumeDataset
 from vdt3d.datasets.splits import deal_parts, in_split, read_table
 from vdt3d.registry import DATASETS
 
+MOST_CLASSES = 10_000  # numbers beyond are no class indices but something else, such as those of patients
+
 
 @DATASETS.register_module()
 class VolumeClassification(VolumeDataset):
@@ -16,7 +18,8 @@ class VolumeClassification(VolumeDataset):
 
     ``path``: relative to ``data_root``. ``target``: class name, or class index from 0. ``split`` (optional): train, val
     or test. ``patient`` (optional): whose scan it is. Without ``split``, patients (without ``patient``: files) are
-    dealt out, five sevenths, one and one, by a checksum of their names: always the same way.
+    dealt out, five sevenths, one and one, by a checksum of their names: always the same way. Blanks around a cell do
+    not count.
 
     Args:
         data_root: folder of the volumes.
@@ -26,8 +29,8 @@ class VolumeClassification(VolumeDataset):
         reader: options of ``vdt3d.io.read_volume``, such as ``dict(channels=4)`` or ``dict(nan="zero")``.
 
     Raises:
-        ValueError: the table is missing or lacks a column, a target or split in it is unknown, or a patient is in more
-            than one part.
+        ValueError: the table is missing or lacks a column, a target or split in it is unknown, a volume is listed
+            twice, or a patient is in more than one part.
     """
 
     def __init__(
@@ -45,10 +48,13 @@ class VolumeClassification(VolumeDataset):
 
     def load_data_list(self) -> list[dict]:
         """The rows of the split, in the order of the table."""
-        table = read_table(self.table, {"path", "target"}, dtype=str)
+        table = read_table(self.table, {"path", "target"}, dtype=str, skipinitialspace=True)
+        table = table.apply(lambda column: column.str.strip())
         gaps = table.filter(["path", "target", "split", "patient"]).isna().any()
         if gaps.any():
             raise ValueError(f"{self.table} has blank cells in {list(gaps.index[gaps])}; fill them or remove the rows")
+        if (twice := table.path.duplicated()).any():
+            raise ValueError(f"{self.table} lists {table.path[twice].iloc[0]} more than once; keep one of the rows")
         table["target"] = self._class_indices(table.target)
         if "split" not in table:
             table["split"] = deal_parts(table.get("patient", table.path), table.target)
@@ -67,7 +73,9 @@ class VolumeClassification(VolumeDataset):
     def _class_indices(self, targets: pd.Series) -> pd.Series:
         """(N,) class indices of targets written as names or as indices; settles the names of the classes."""
         numbered = targets.str.fullmatch(r"\d+").all()
-        found = [str(index) for index in range(targets.astype(int).max() + 1)] if numbered else sorted(set(targets))
+        if numbered and (highest := max(map(int, targets))) >= MOST_CLASSES:
+            raise ValueError(f"{self.table}: target {highest} is no class index; number classes from 0, or name them")
+        found = [str(index) for index in range(highest + 1)] if numbered else sorted(set(targets))
         names = self._metainfo["classes"] or tuple(found)
         index_of = {str(index) if numbered else name: index for index, name in enumerate(names)}
         if unknown := sorted(set(targets) - set(index_of)):

@@ -44,7 +44,10 @@ class ClassificationScores(BaseMetric):
     ):
         super().__init__(**kwargs)
         if not (threshold in (None, "choose", "val") or (isinstance(threshold, int | float) and 0 <= threshold <= 1)):
-            raise ValueError(f"threshold must be None, 'choose', 'val' or a number in 0..1, got {threshold!r}")
+            of_one_class = "; validation cases of one class tell none" if threshold != threshold else ""  # nan
+            raise ValueError(
+                f"threshold must be None, 'choose', 'val' or a number in 0..1, got {threshold!r}{of_one_class}"
+            )
         self.threshold, self.resamples, self.seed, self.out = threshold, resamples, seed, out
 
     def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:

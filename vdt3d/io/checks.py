@@ -8,14 +8,17 @@ AGAIN = "copy or download it again"
 
 
 class ScanError(ValueError):
-    """A file that cannot be trusted: which one, what was found, and what to do about it."""
+    """A file that cannot be trusted: which one, what was found, and what to do about it.
 
-    def __init__(self, path: str | Path, finding: str, remedy: str):
-        super().__init__(path, finding, remedy)  # three arguments, so that workers can pickle it
+    Made of one argument, it is a message: so torch passes on what a data loader's worker raised.
+    """
+
+    def __init__(self, path: str | Path, *finding_and_remedy: str):
+        super().__init__(path, *finding_and_remedy)
 
     def __str__(self) -> str:
-        path, finding, remedy = self.args
-        return f"{path}: {finding}; {remedy}"
+        path, *rest = self.args
+        return f"{path}: {'; '.join(rest)}" if rest else str(path)
 
 
 def check_content(path: Path) -> None:
@@ -76,7 +79,8 @@ def finite(path: Path, array: np.ndarray, nan: str) -> np.ndarray:
 def labels(path: Path, array: np.ndarray) -> np.ndarray:
     """``array`` as labels: integers keep their type, whole numbers in floats get the smallest that holds them."""
     if array.dtype.kind == "f":
-        wrong = np.count_nonzero(~((np.abs(array) < 2**31) & (array == np.rint(array))))  # NaN is wrong here too
+        whole = (np.abs(array) < np.float32(2**31)) & (array == np.rint(array))
+        wrong = np.count_nonzero(~whole)  # NaN is wrong here too
         if wrong:
             finding = f"{wrong} of {array.size} voxels are no whole numbers (float labels, soft or interpolated?)"
             raise ScanError(path, finding, "give the label map before interpolation, or threshold it first")

@@ -11,6 +11,7 @@ from vdt3d.io.checks import ScanError
 from vdt3d.io.sitk import LPS_TO_RAS
 
 SERIES, POSITION, ORIENTATION, SPACING = "0020|000e", "0020|0032", "0020|0037", "0028|0030"
+GEOMETRY = {POSITION: ("position", 3), ORIENTATION: ("orientation", 6), SPACING: ("positive pixel spacing", 2)}
 MODALITY, NUMBER, DESCRIPTION = "0008|0060", "0020|0011", "0008|103e"
 UNEVEN = 0.05  # of the usual step; positions are rounded, a missing slice is a whole step
 SOP_CLASS, TRANSFER_SYNTAX = 0x0002, 0x0010  # elements of a file's meta information
@@ -199,10 +200,14 @@ def _step(folder: Path, headers: list[SimpleITK.ImageFileReader], positions: np.
 
 def _numbers(header: SimpleITK.ImageFileReader, tag: str) -> np.ndarray:
     try:
-        return np.array([float(number) for number in header.GetMetaData(tag).split("\\")])
+        numbers = np.array([float(number) for number in header.GetMetaData(tag).split("\\")])
     except (RuntimeError, ValueError):
-        finding = f"has no position, orientation or pixel spacing (tag {tag})"
-        raise ScanError(_file(header), finding, "export the original series, not a capture of it") from None
+        numbers = np.empty(0)
+    name, count = GEOMETRY[tag]
+    if len(numbers) != count or (tag == SPACING and not (numbers > 0).all()):
+        finding = f"has no {name} of {count} numbers (tag {tag})"
+        raise ScanError(_file(header), finding, "export the original series, not a capture of it")
+    return numbers
 
 
 def _facts(headers: list[SimpleITK.ImageFileReader]) -> SeriesFacts:

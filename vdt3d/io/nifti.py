@@ -17,6 +17,7 @@ from vdt3d.structures import LabelMap, Volume
 
 HEADERS = {348: nib.Nifti1Header, 540: nib.Nifti2Header}  # by the size they state in their first four bytes
 GZIP_MOST = 1032  # deflate cannot make anything smaller than this many times
+MILLIMETRES = {1: 1e3, 3: 1e-3}  # in a metre and a micrometre, by their codes; any other code counts as millimetres
 
 
 def read_nifti(path: Path) -> tuple[np.ndarray, np.ndarray]:
@@ -41,7 +42,7 @@ def read_nifti(path: Path) -> tuple[np.ndarray, np.ndarray]:
             voxels = _voxels(path, stream, header)
             while stream.read(1 << 20):  # to the end, where gzip compares its checksum
                 pass
-            return _scaled(voxels, header), header.get_best_affine()[:, [2, 1, 0, 3]]
+            return _scaled(voxels, header), _affine(path, header)
     except (EOFError, OSError, zlib.error) as error:
         raise ScanError(path, f"is truncated or damaged ({error})", AGAIN) from error
     except HeaderDataError as error:
@@ -84,6 +85,16 @@ def _voxels(path: Path, stream: BufferedIOBase, header: nib.Nifti1Header) -> np.
         raise ScanError(path, f"is truncated: its header announces {wanted} bytes of voxels, it holds fewer", AGAIN)
     spatial = (*shape[:3], 1, 1)[:3]
     return np.frombuffer(data, dtype).reshape(-1, *spatial[::-1])  # NIfTI's first axis is the fastest: x
+
+
+def _affine(path: Path, header: nib.Nifti1Header) -> np.ndarray:
+    """(4, 4), as ``Volume``'s, whatever unit of length the header names."""
+    try:
+        affine = header.get_best_affine()[:, [2, 1, 0, 3]]
+    except ValueError as error:  # of a quaternion longer than 1
+        raise ScanError(path, f"its qform is impossible ({error})", "repair the geometry in its header") from error
+    affine[:3] *= MILLIMETRES.get(int(header["xyzt_units"]) & 7, 1)
+    return affine
 
 
 def _scaled(voxels: np.ndarray, header: nib.Nifti1Header) -> np.ndarray:

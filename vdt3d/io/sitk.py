@@ -1,5 +1,6 @@
 """NRRD and MetaImage (MHA, MHD) through SimpleITK; arrays are (C, D, H, W), world axes RAS+ (SimpleITK's are LPS+)."""
 
+import gzip
 import math
 import zlib
 from pathlib import Path
@@ -21,8 +22,7 @@ def read_sitk(path: Path) -> tuple[np.ndarray, np.ndarray]:
         ScanError: the file is damaged, cut short, or no volume.
     """
     is_meta = path.suffix.lower() in (".mha", ".mhd")
-    if is_meta:
-        _check_metaimage(path)
+    (_check_metaimage if is_meta else _check_nrrd)(path)
     try:  # the format is named, since by content SimpleITK would read a renamed NIfTI too, without our checks
         image = SimpleITK.ReadImage(str(path), imageIO="MetaImageIO" if is_meta else "NrrdImageIO")
     except RuntimeError as error:
@@ -80,6 +80,40 @@ def _payload_bytes(path: Path, source: Path, begin: int, packed: int | None) -> 
         return len(zlib.decompress(source.read_bytes()[begin : begin + packed]))
     except zlib.error as error:
         raise ScanError(path, f"is truncated or damaged ({error})", AGAIN) from error
+
+
+def _check_nrrd(path: Path) -> None:
+    """Refuse what SimpleITK reads without a word: an unknown spacing, which becomes 1, and gzip voxels that damage has
+    made more than announced, since it stops before their checksum.
+
+    The format: https://teem.sourceforge.net/nrrd/format.html
+    """
+    header, size = _nrrd_header(path)
+    spacings = header.get("spacings", "").lower().split()
+    if "space directions" not in header and spacings.count("nan") > max(len(spacings) - 3, 0):  # of channels it is nan
+        raise ScanError(path, f"its header states the spacings {header['spacings']}", "write the true ones into it")
+    name = header.get("data file") or header.get("datafile")
+    source, begin = (path.parent / name, 0) if name else (path, size)
+    if header.get("encoding", "").lower() not in ("gzip", "gz") or not source.is_file():
+        return  # the rest SimpleITK notices
+    try:
+        with source.open("rb") as stream:
+            stream.seek(begin)
+            with gzip.open(stream) as voxels:
+                while voxels.read(1 << 20):
+                    pass
+    except (EOFError, OSError, zlib.error) as error:
+        raise ScanError(path, f"is truncated or damaged ({error})", AGAIN) from error
+
+
+def _nrrd_header(path: Path) -> tuple[dict[str, str], int]:
+    """The lines ``key: value`` up to the blank one or the file's end, and the bytes they take."""
+    header = {}
+    with path.open("rb") as stream:
+        while line := stream.readline(1 << 16).decode("latin-1").strip():
+            key, _, value = line.partition(":")
+            header[key.strip().lower()] = value.strip()
+        return header, stream.tell()
 
 
 def _metaimage_header(path: Path) -> tuple[dict[str, str], int]:

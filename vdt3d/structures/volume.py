@@ -83,7 +83,7 @@ def affine_from_spacing(spacing: tuple[float, float, float]) -> np.ndarray:
     Raises:
         ValueError: the spacing is not three positive numbers.
     """
-    if len(spacing) != 3 or not all(0 < step < np.inf for step in spacing):
+    if np.shape(spacing) != (3,) or not all(0 < step < np.inf for step in spacing):
         raise ValueError(f"a spacing is three positive numbers (z, y, x) in mm, got {spacing}")
     affine = np.zeros((4, 4))
     affine[2, 0], affine[1, 1], affine[0, 2] = spacing  # z goes up (S), y forward (A), x to the right (R)

@@ -14,15 +14,17 @@ from vdt3d.transforms.base import Grid
 def cut(volume: Grid, corner: Sequence[int], size: Sequence[int], fill: float | Literal["min"] = 0) -> Grid:
     """The box of ``size`` voxels whose first is ``corner``; it overlaps the volume.
 
-    What reaches out of the volume is ``fill``; "min" stands for the least value of each channel in the box. Of an array
-    that lies in a file only the box is read.
+    What reaches out of the volume is ``fill``; "min" stands for the least value of each channel in the box. Integers
+    among which ``fill`` is none become float32. Of an array that lies in a file only the box is read.
     """
     corner, size, shape = np.array(corner), np.array(size), np.array(volume.shape)
     low, high = np.clip(corner, 0, shape), np.clip(corner + size, 0, shape)
     kept = np.asarray(volume.array[:, *map(slice, low.tolist(), high.tolist())])
     if (high - low == size).all():
         return _moved(volume, kept, shift=corner)
-    array = np.empty((len(kept), *size.tolist()), kept.dtype)
+    with np.errstate(invalid="ignore"):
+        fits = fill == "min" or np.array(fill).astype(kept.dtype) == fill
+    array = np.empty((len(kept), *size.tolist()), kept.dtype if fits else np.float32)
     array[:] = kept.min(axis=(1, 2, 3), keepdims=True) if fill == "min" else fill
     array[:, *map(slice, (low - corner).tolist(), (high - corner).tolist())] = kept
     return _moved(volume, array, shift=corner)
