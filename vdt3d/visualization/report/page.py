@@ -2,26 +2,21 @@
 
 import json
 import math
-from base64 import b64encode
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from hashlib import sha256
-from io import BytesIO
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 from matplotlib.figure import Figure
 from PIL import Image, ImageDraw
 
 from vdt3d.structures import IGNORED
-from vdt3d.utils.files import write_aside
-from vdt3d.visualization.findings import jpeg
 from vdt3d.visualization.grid import PALETTE
+from vdt3d.visualization.html import NOTE, jpeg, picture_uri, png, write_page
 from vdt3d.visualization.predictions import FOUND, TRUE
 from vdt3d.visualization.report.charts import charts, names_of
 from vdt3d.visualization.report.sprites import slices_of
@@ -29,10 +24,6 @@ from vdt3d.visualization.sheets import to_grey
 from vdt3d.visualization.windows import painted
 
 HERE = Path(__file__).parent
-NOTE = (
-    "For research only: not a medical device. The pictures here are of the data: pass the page on as you would pass on "
-    "the data."
-)
 EMBEDDED = 25_000_000  # bytes of pictures on the page
 LISTED = 2000  # cases of a run in the table
 FAILURES = 40  # of a run that are named
@@ -98,17 +89,16 @@ def write_report(
     for place, run in enumerate(runs):
         shown.append(_Shown(run, left // (len(runs) - place)))
         left -= shown[-1].size
-    script, style = ((HERE / name).read_text(encoding="utf-8") for name in ("viewer.js", "report.css"))
-    page = Environment(
-        autoescape=True, undefined=StrictUndefined, loader=FileSystemLoader(HERE), trim_blocks=True, lstrip_blocks=True
-    ).get_template("report.html.j2")
-    text = page.render(
+    source, style, script = (
+        (HERE / name).read_text(encoding="utf-8") for name in ("report.html.j2", "report.css", "viewer.js")
+    )
+    write_page(
+        path,
+        source,
         title="Report: " + ", ".join(names),
         note=NOTE,
-        script=Markup(script),
-        style=Markup(style),
-        script_hash=_hash(script),
-        style_hash=_hash(style),
+        style=style,
+        script=script,
         data=_json({"runs": [one.viewed for one in shown], "true": TRUE, "found": FOUND}),
         runs=shown,
         kinds={one.kind for one in shown},
@@ -117,8 +107,6 @@ def write_report(
         charts=[(chart, _png(chart.figure)) for chart in charts(runs)],
         tables=tables,
     )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_aside(path, lambda aside: aside.write_text(text, encoding="utf-8"))
 
 
 class _Shown:
@@ -151,7 +139,7 @@ class _Shown:
         for number, place in enumerate(sorted(places)):
             case = cases[place]
             facts = {key: value for key, value in case["pictures"].items() if key != "files"}
-            pictures = {name: _uri(file.read_bytes(), file.suffix[1:]) for name, file in places[place].items()}
+            pictures = {name: picture_uri(file.read_bytes(), file.suffix[1:]) for name, file in places[place].items()}
             viewed.append({"name": case["name"], "text": _in_words(case, told), **facts, "pictures": pictures})
             places[place] = number
         regions = viewed[0]["regions"] if viewed else {}
@@ -186,7 +174,7 @@ class _Shown:
                 "title": title if case["score"] is not None else "a case",
                 "name": case["name"],
                 "text": _in_words(case, told),
-                "picture": _uri(still(case["pictures"], files), "jpeg"),
+                "picture": picture_uri(still(case["pictures"], files), "jpeg"),
                 "place": place,
             }
 
@@ -400,19 +388,9 @@ def _json(content: Mapping[str, Any]) -> Markup:
     return Markup(json.dumps(content, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c"))
 
 
-def _hash(text: str) -> str:
-    return f"sha256-{b64encode(sha256(text.encode()).digest()).decode()}"
-
-
-def _uri(content: bytes, kind: str) -> str:
-    return f"data:image/{kind};base64,{b64encode(content).decode()}"
-
-
 def _png(figure: Figure | Path) -> tuple[str, int]:
     """The figure, or a picture's file, and how many pixels of a page it is wide."""
     if isinstance(figure, Path):
         with Image.open(figure) as picture:
-            return _uri(figure.read_bytes(), "png"), picture.width
-    file = BytesIO()
-    figure.savefig(file, format="png", dpi=150)
-    return _uri(file.getvalue(), "png"), round(96 * figure.get_figwidth())
+            return picture_uri(figure.read_bytes(), "png"), picture.width
+    return picture_uri(png(figure, dpi=150), "png"), round(96 * figure.get_figwidth())
