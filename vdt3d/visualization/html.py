@@ -12,12 +12,10 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from vdt3d.utils.files import write_aside
+from vdt3d.utils.notice import NOTICE
 
 HERE = Path(__file__).parent
-NOTE = (
-    "For research only: not a medical device. The pictures here are of the data: pass the page on as you would pass on "
-    "the data."
-)
+NOTE = f"{NOTICE} The pictures here are of the data: pass the page on as you would pass on the data."
 
 
 def write_page(
