@@ -76,7 +76,7 @@ def explain(args: Namespace, explainer, console) -> None:
 
     options = {name: value for name in ("window", "stride") if (value := getattr(args, name)) is not None}
     failed = []
-    scans = find_scans(args.inputs, f".{args.method}.nii.gz")
+    scans = find_scans(args.inputs, f".{args.method}.nii.gz", channels=explainer.channels)
     for name, path in track(scans.items(), "explaining", console=console, disable=not console.is_terminal):
         try:
             volume = explainer.read(path, series=args.series if path.is_dir() else None)
@@ -161,7 +161,7 @@ def test_concepts(args: Namespace, explainer, console) -> None:
 def _read(explainer, inputs: Iterable[Path]) -> list:
     from vdt3d.io import find_scans
 
-    return [explainer.read(path) for path in find_scans(inputs).values()]
+    return [explainer.read(path) for path in find_scans(inputs, channels=explainer.channels).values()]
 
 
 def _check(args: Namespace) -> None:
