@@ -42,7 +42,7 @@ setup(
     python_requires=">=3.11",
     packages=find_packages(include=["vdt3d*", "medseg*"]),
     install_requires=requirements("runtime"),
-    package_data={"vdt3d.visualization.report": ["*.css", "*.j2", "*.js"]},
+    package_data={"vdt3d.visualization": ["*.css", "*.j2"], "vdt3d.visualization.report": ["*.css", "*.j2", "*.js"]},
     extras_require={name: requirements(name) for name in EXTRAS},
     entry_points={"console_scripts": ["vdt3d = vdt3d.cli:main"]},
     cmdclass={"build_py": BuildWithConfigs},

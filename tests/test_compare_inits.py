@@ -16,7 +16,7 @@ import tiny
 import torch
 from mmengine.config import Config
 
-from vdt3d.cli import compare_inits, main
+from vdt3d.cli import compare_inits, jobs, main
 from vdt3d.engine.comparison import (
     Run,
     TrainingCases,
@@ -79,7 +79,7 @@ def pretended(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         (job.folder / "result.json").write_text(json.dumps({**job.description, **cost, **said}))
         return 0
 
-    monkeypatch.setattr(compare_inits, "execute", execute)
+    monkeypatch.setattr(jobs, "execute", execute)
     monkeypatch.setattr("vdt3d.engine.comparison.save", lambda figure, path: path.touch())
     return done
 
@@ -214,7 +214,7 @@ def test_of_slice_windows_it_is_the_cases_that_are_chosen(tmp_path: Path):
 
 
 def test_two_arms_from_start_to_end(family: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys):
-    monkeypatch.setattr(compare_inits, "execute", lambda job: compare_inits.train(job) or 0)
+    monkeypatch.setattr(jobs, "execute", lambda job: job.run() or 0)
     compare(family, tmp_path)
     lines = [json.loads(line) for line in (tmp_path / "results.jsonl").read_text().splitlines()]
     assert [(line["arm"], line["fraction"], line["labels"]) for line in lines] == [
@@ -283,7 +283,7 @@ def test_what_is_there_can_be_summed_up(family: Path, tmp_path: Path, pretended:
 
 
 def test_a_crash_of_one_stops_no_other(family: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys):
-    monkeypatch.setattr(compare_inits, "CONTEXT", processes._CONTEXT)
+    monkeypatch.setattr(jobs, "CONTEXT", processes._CONTEXT)
     with pytest.raises(SystemExit) as left:
         compare(family, tmp_path, "--fractions", "1", arms="killed scratch")
     assert left.value.code == 1
@@ -299,7 +299,7 @@ def test_a_run_that_was_asked_to_stop_stops_the_rest(
     code: int, family: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     began = []
-    monkeypatch.setattr(compare_inits, "execute", lambda job: began.append(job) or code)
+    monkeypatch.setattr(jobs, "execute", lambda job: began.append(job) or code)
     with pytest.raises(SystemExit) as left:
         compare(family, tmp_path)
     assert (left.value.code, len(began)) == (143, 1)
@@ -366,9 +366,9 @@ def test_sigterm_is_passed_on_and_the_handler_put_back(monkeypatch: pytest.Monke
         def join(self) -> None:
             os.kill(os.getpid(), signal.SIGTERM)
 
-    monkeypatch.setattr(compare_inits, "CONTEXT", Namespace(Process=Process))
+    monkeypatch.setattr(jobs, "CONTEXT", Namespace(Process=Process))
     before = signal.getsignal(signal.SIGTERM)
-    assert compare_inits.execute(Namespace(run=None)) == 143
+    assert jobs.execute(Namespace(run=None)) == 143
     assert told == ["terminate"]
     assert signal.getsignal(signal.SIGTERM) is before
 

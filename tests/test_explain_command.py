@@ -249,7 +249,7 @@ def test_the_commands_of_the_guide_run(tmp_path, monkeypatch, capsys):
     assert heat.same_grid(scan) and (out / "0.gradcam.png").stat().st_size > 1000
     report = json.loads((out / "0.gradcam.json").read_text())
     assert report["about"] == "class 1, malignant" and report["layer"].startswith("backbone.")
-    assert "not a medical device" in report["note"]
+    assert "not a medical device" in report["note"] and "gradient of the log odds" in report["measure"]
     checks = json.loads((out / "1.occlusion.json").read_text())["checks"]
     assert set(checks) == {
         *("deletion", "insertion", "deletion_elsewhere", "insertion_elsewhere", "likeness_random"),

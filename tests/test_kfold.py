@@ -12,7 +12,7 @@ import pytest
 import tiny
 from mmengine.config import Config
 
-from vdt3d.cli import compare_inits, kfold, main
+from vdt3d.cli import jobs, kfold, main
 from vdt3d.engine.folds import dealt, fold_configs, pool
 from vdt3d.registry import DATASETS
 
@@ -39,7 +39,7 @@ def config(tmp_path: Path) -> Path:
 def in_process(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Folds are trained here; returns the names of those that were."""
     done = []
-    monkeypatch.setattr(compare_inits, "execute", lambda job: done.append(job.name) or job.run() or 0)
+    monkeypatch.setattr(jobs, "execute", lambda job: done.append(job.name) or job.run() or 0)
     return done
 
 

@@ -128,6 +128,43 @@ def test_the_options_of_the_test_data_set_read_the_scan(tmp_path, config, checkp
     assert volume.channels == 2 and not volume.array.any()
 
 
+def test_the_channels_of_a_scan_may_lie_in_a_file_each(tmp_path, config, capsys):
+    both = weights(tmp_path, 0.1, dataset_meta={"classes": ["background", "box"], "modality": ["T1", "T2"]})
+    folder, out = tmp_path / "imagesTs", tmp_path / "out"
+    for name in ("a_0000.nii.gz", "a_0001.nii.gz", "b_0000.nii.gz"):
+        write_scan(folder / name)
+    write_scan(folder / "b_0001.nii.gz", value=50)
+    main(["predict", config, both, str(folder), "-o", str(out)])
+    assert sorted(path.name for path in out.glob("*.nii.gz")) == ["a.nii.gz", "b.nii.gz"]
+    volume = Predictor(config, both, device="cpu").read(folder / "b_0000.nii.gz")
+    assert volume.array.max(axis=(1, 2, 3)).tolist() == [100, 50]
+    # On other grids they are no channels of one scan.
+    write_nifti(Volume(np.zeros((1, 3, 4, 5))), folder / "b_0001.nii.gz")
+    with pytest.raises(SystemExit):
+        main(["predict", config, both, str(folder), "-o", str(out), "--overwrite"])
+    said = capsys.readouterr().err
+    assert "1 of 2 scans could not be labelled" in said and "b_0001.nii.gz: its grid" in said
+
+
+def test_numbered_files_are_channels_only_where_their_number_fits(tmp_path):
+    def found(channels: int, *names: str) -> dict[str, str]:
+        paths = [tmp_path / name for name in names]
+        for path in paths:
+            path.touch()
+        scans = {name: path.name for name, path in find_scans([tmp_path], channels=channels).items()}
+        for path in paths:
+            path.unlink()
+        return scans
+
+    two = ("a_0000.nrrd", "a_0001.nrrd")
+    assert found(1, *two) == {"a_0000": two[0], "a_0001": two[1]}  # one channel: two scans
+    assert found(2, *two, "b.nrrd") == {"a": two[0], "b": "b.nrrd"}  # b holds both
+    assert found(2, *two, "a_0002.nrrd").keys() == {"a_0000", "a_0001", "a_0002"}  # numbers of scans
+    assert found(3, "a_0000.nrrd", "a_0002.nrrd") == {"a": "a_0000.nrrd"}  # the missing one is named by reading
+    with pytest.raises(ValueError, match=r"would both become a\.nii\.gz"):
+        found(2, *two, "a.nrrd")
+
+
 def test_a_checkpoint_that_does_not_fit_is_refused(tmp_path, config):
     write_checkpoint({"state_dict": {"height": torch.zeros(1)}}, tmp_path / "other.pth")
     with pytest.raises(CheckpointError, match=r"other\.pth"):

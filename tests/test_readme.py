@@ -18,7 +18,7 @@ from mmengine.registry import DefaultScope
 
 from medseg.datasets import write_organs_msd
 from medseg.models import SliceWindowSegmentor
-from vdt3d.cli import compare_inits
+from vdt3d.cli import jobs
 from vdt3d.datasets.synthetic import write_deeplesion_like, write_gi_like, write_nodule_volumes
 from vdt3d.registry import MODELS
 
@@ -138,7 +138,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "argv", [])
     # A process for each run of a comparison would mostly import.
-    monkeypatch.setattr(compare_inits, "execute", lambda job: compare_inits.train(job) or 0)
+    monkeypatch.setattr(jobs, "execute", lambda job: job.run() or 0)
     return tmp_path
 
 

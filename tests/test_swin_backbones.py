@@ -12,7 +12,7 @@ from torchvision.models.video.swin_transformer import SwinTransformer3d
 
 from vdt3d.models.backbones.swin import Swin3D, VideoSwin
 from vdt3d.models.inflate.kernels import inflate_kernel
-from vdt3d.models.inflate.layouts import Found
+from vdt3d.models.inflate.recognition import Found
 from vdt3d.models.inflate.swin_names import torchvision_names
 from vdt3d.models.inflate.weights import adapt, inflate
 from vdt3d.utils.loading import load_weights

@@ -220,6 +220,12 @@ def test_from_nnunets_raw_data_to_the_labels_of_its_test_cases(beside_configs: P
     follow(test)
     assert [path.name for path in Path("labels").glob("*.nii.gz")] == ["f.nii.gz"]
     assert read_label_map("labels/f.nii.gz").same_grid(read_volume(raw / "imagesTs/f_0000.nii.gz"))
+    # The command for any scans joins the files of a case, too.
+    main(
+        ["predict", "my_segmentation.py", "work_dirs/my_segmentation/best_dice.pth", str(raw / "imagesTs"), "-o", "out"]
+    )
+    assert [path.name for path in Path("out").glob("*.nii.gz")] == ["f.nii.gz"]
+    assert np.array_equal(read_label_map("out/f.nii.gz").array, read_label_map("labels/f.nii.gz").array)
 
 
 def test_slices_become_scans_with_their_spacing(folder: Path):

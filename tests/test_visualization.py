@@ -127,6 +127,38 @@ def test_heat_hides_nothing_where_it_is_zero():
     assert picture[0, 1, 0] > picture[0, 1, 2] + 0.1  # the hot end of the scale is yellowish
 
 
+def test_heat_has_a_scale_and_a_sheet_says_how_it_hangs():
+    volume = Volume(np.full((1, 2, 4, 4), 0.5))
+    heat = Volume(np.full((1, 2, 4, 4), 3.0))
+    heat.array[0, 1, 0, 0], heat.array[0, 0, 0, 0] = 12, -4  # the first cells of the file hang at the lower right
+    sheet = volume_sheet(volume, heat=heat, hottest=6, measure="log odds lost", note="For research only.")
+    low, high, scale = (axes.images[0].get_array() for axes in sheet.axes)
+    said = " ".join(text.get_text() for text in reversed(sheet.texts))
+    assert "6 or more" in said and "Painted on: log odds lost. For research only. The patient's right" in said
+    assert scale.shape[:2] == (1, 256)
+    # Where nothing speaks for it the scan is as it was (constant, so black); beyond the scale it has the last colour.
+    np.testing.assert_allclose(low[3, 3], 0)
+    np.testing.assert_allclose(high[3, 3], paint(np.zeros((1, 1)), heat=np.ones((1, 1)))[0, 0])
+    np.testing.assert_allclose(scale[0, [0, 255]], paint(np.full((1, 2), 0.5), heat=np.array([[0.0, 1.0]]))[0])
+    plain = volume_sheet(volume)
+    assert len(plain.axes) == 2 and not any("Painted" in text.get_text() for text in plain.texts)
+
+
+def test_what_stands_below_a_narrow_sheet_does_not_overlap():
+    volume, words = Volume(np.zeros((1, 1, 4, 4))), "steepness of the log odds, up or down"
+    figure = volume_sheet(volume, LabelMap(np.zeros((1, 1, 4, 4), np.uint8)), volume, classes=["liver"], measure=words)
+    pixels(figure)
+    picture, scale, legend, *lines = (
+        part.get_window_extent() for part in (*figure.axes, figure.legends[0], *figure.texts)
+    )
+    ends, below = lines[:2], lines[2:]
+    assert min(line.x0 for line in lines) >= 0 and max(line.x1 for line in lines) <= figure.bbox.width
+    assert len(below) >= 3 and min(line.y0 for line in below) >= 0
+    assert max(line.y1 for line in below) < min(end.y0 for end in ends)
+    assert ends[0].x1 < scale.x0 < scale.x1 < ends[1].x0
+    assert max(end.y1 for end in ends) < legend.y0 + 1 and legend.y1 < picture.y0
+
+
 def test_window_maps_its_ends_to_black_and_white():
     np.testing.assert_allclose(to_grey(np.array([-200.0, -100.0, 0.0, 100.0, 999.0]), (-100, 100)), [0, 0, 0.5, 1, 1])
     np.testing.assert_array_equal(to_grey(np.full(3, 7.0)), 0)

@@ -3,7 +3,7 @@
 import colorsys
 import json
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from medseg.datasets.splits import assign_parts
 from vdt3d.datasets import VolumeDataset
 from vdt3d.datasets.base import built
 from vdt3d.datasets.splits import SPLITS
-from vdt3d.io import ScanError, read_case, read_label_map, read_volume
+from vdt3d.io import ScanError, check_same_grid, read_case, read_image, read_label_map
 from vdt3d.registry import DATASETS
 from vdt3d.structures import IGNORED, LabelMap, Sample, Volume
 from vdt3d.utils.files import package_roots
@@ -190,21 +190,6 @@ class VolumeSegmentation(VolumeDataset):
         return {"path": images[0], "images": images, "label": label, "name": case.name, "group": group}
 
 
-def read_image(paths: Sequence[str | Path], channels: int, **reader) -> Volume:
-    """An image whose ``channels`` lie in one file, or in a file each; ``reader`` are options of ``read_volume``.
-
-    Raises:
-        ScanError: a file cannot be trusted, or lies on another grid than the first; the message names both.
-    """
-    declared = {"channels": channels} if len(paths) == 1 and channels > 1 else {}
-    volumes = [read_volume(path, **declared, **reader) for path in paths]
-    for path, volume in zip(paths, volumes, strict=True):
-        check_same_grid(path, volume, paths[0], volumes[0])
-    if len(volumes) == 1:
-        return volumes[0]
-    return volumes[0].replace(array=np.concatenate([volume.array for volume in volumes]))
-
-
 def placed(label_map: LabelMap | None, whole_scans: bool) -> dict[str, LabelMap | None]:
     """The field of a sample that a label map belongs into."""
     return {"reference" if whole_scans else "label_map": label_map}
@@ -247,18 +232,6 @@ def check_label(path: str | Path, highest: int, classes: tuple[str, ...]) -> Non
     if highest >= len(classes):
         finding = f"holds the label {highest}, but there are {len(classes)} classes {classes}"
         raise ScanError(path, finding, f"correct it, or add the class; {IGNORED} marks what nobody knows")
-
-
-def check_same_grid(path: str | Path, volume: Volume, other_path: str | Path, other: Volume) -> None:
-    """Raise ScanError unless the two volumes lie on one grid; the message names both files."""
-    if not volume.same_grid(other):
-        finding = f"its grid, {_grid(volume)}, is not that of {other_path}, {_grid(other)}"
-        raise ScanError(path, finding, "take the file that belongs to it, or resample one onto the other's grid")
-
-
-def _grid(volume: Volume) -> str:
-    steps, origin = np.round(volume.spacing, 4).tolist(), volume.affine[:3, 3].round(3).tolist()
-    return f"{volume.shape} voxels of {steps} mm from {origin}"
 
 
 def palette(count: int) -> list[tuple[int, int, int]]:

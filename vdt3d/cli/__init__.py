@@ -103,8 +103,10 @@ def parser_of(command: str) -> ArgumentParser:
 
 
 def _command(argv: list[str]) -> str:
+    from vdt3d.utils.notice import NOTICE
+
     width = max(map(len, COMMANDS)) + 2
-    parts = ["3D medical models from 2D knowledge. For research only: not a medical device."]
+    parts = [f"3D medical models from 2D knowledge. {NOTICE}"]
     for title, group in GROUPS.items():
         parts.append(f"{title}:\n" + "\n".join(f"  {name:{width}}{text}" for name, (_, text) in group.items()))
     parser = OneLineParser(

@@ -8,23 +8,18 @@ array, nothing under torchrun. Whoever finds all results there writes the table,
 """
 
 import json
-import multiprocessing
-import os
-import signal
-import time
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from vdt3d.cli.config import add_config_arguments, load_config, quiet_imports
+from vdt3d.cli.jobs import begin, conclude, perform, say, torchrun_share
 
 if TYPE_CHECKING:
     from vdt3d.engine.comparison import Run
 
 EXAMPLE = "vdt3d compare configs/debug/resnet3d_scratch_15e_nodules.py --inits scratch vdt --fractions 0.25 1"
-CONTEXT = multiprocessing.get_context("spawn")  # a run's memory is gone with its process, and a crash takes no other
-STOPPED = (128 + signal.SIGTERM, -signal.SIGTERM)  # in order, or before it could be
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -78,11 +73,7 @@ def run(args: Namespace) -> None:
     if not missing or args.summarise:
         say(summarise(results, base))
         say(f"tables and curves are in {base}")
-    if missing:
-        say(f"{len(missing)} of {len(runs)} runs have no result yet", "bold")
-    if failed:
-        say("these failed, and go on when the command is given again:\n  " + "\n  ".join(failed), "bold")
-        raise SystemExit(1)
+    conclude("runs", missing=len(missing), total=len(runs), failed=failed)
 
 
 class Job(NamedTuple):
@@ -100,7 +91,16 @@ class Job(NamedTuple):
     file = "run.json"  # where the description goes
 
     def run(self) -> None:
-        train(self)
+        """Train, test, and write result.json."""
+        begin()
+        config = load_config(Namespace(config=self.config, cfg_options=self.options))
+        from vdt3d.engine.comparison import configured, train_and_test
+        from vdt3d.utils.files import write_aside
+
+        config = configured(config, self.folder, seed=self.seed, indices=self.indices, weights=self.weights)
+        known = {key: value for key, value in self.description.items() if key != "cases"}
+        text = json.dumps({**known, **train_and_test(config, self.score)})
+        write_aside(self.folder / "result.json", lambda aside: aside.write_text(text + "\n", encoding="utf-8"))
 
 
 def plan(
@@ -150,79 +150,6 @@ def plan(
     return jobs
 
 
-def perform(jobs: Sequence[Job]) -> list[str]:
-    """Do the jobs that have no result yet, one after another, each in its own process; return the names of the failed.
-
-    Raises:
-        ValueError: the folder of a job holds another run.
-        SystemExit: 143, a run was asked to stop and left.
-    """
-    from vdt3d.engine.comparison import settle
-
-    waiting = [job for job in jobs if not settle(job.folder, job.description, job.file)]
-    if len(waiting) < len(jobs):
-        say(f"{len(jobs) - len(waiting)} of {len(jobs)} runs are done already")
-    failed, spent = [], []
-    for number, job in enumerate(waiting):
-        left = f", about {_duration(sum(spent) / len(spent) * (len(waiting) - number))} left" if spent else ""
-        say(f"run {number + 1} of {len(waiting)}: {job.name}{left}", "bold")
-        start = time.monotonic()
-        code = execute(job)
-        spent.append(time.monotonic() - start)
-        if code in STOPPED:
-            raise SystemExit(STOPPED[0])
-        if code:
-            say(f"failed with exit code {code}; its log is in {job.folder}", "bold red")
-            failed.append(job.name)
-    return failed
-
-
-def execute(job: Job) -> int:
-    """Run a job in a process of its own, to which SIGTERM is passed on; returns its exit code."""
-    process = CONTEXT.Process(target=job.run)
-    process.start()
-    before = signal.signal(signal.SIGTERM, lambda *_: process.terminate())
-    try:
-        process.join()
-    finally:
-        signal.signal(signal.SIGTERM, before)
-    return process.exitcode
-
-
-def train(job: Job) -> None:
-    """Train, test, and write result.json."""
-    begin()
-    config = load_config(Namespace(config=job.config, cfg_options=job.options))
-    from vdt3d.engine.comparison import configured, train_and_test
-    from vdt3d.utils.files import write_aside
-
-    config = configured(config, job.folder, seed=job.seed, indices=job.indices, weights=job.weights)
-    known = {key: value for key, value in job.description.items() if key != "cases"}
-    text = json.dumps({**known, **train_and_test(config, job.score)})
-    write_aside(job.folder / "result.json", lambda aside: aside.write_text(text + "\n", encoding="utf-8"))
-
-
-def begin() -> None:
-    """Settle the process of a job: under torchrun, each has a GPU of its own."""
-    multiprocessing.set_start_method(None, force=True)  # how this process came about is nothing to its own workers
-    import torch
-
-    if torch.cuda.is_available() and "LOCAL_RANK" in os.environ:
-        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
-
-
-def say(text: str, style: str = "") -> None:
-    """Write to the terminal."""
-    from rich.console import Console
-
-    Console(highlight=False, markup=False).print(text, style=style, soft_wrap=True)
-
-
-def _duration(seconds: float) -> str:
-    minutes = round(seconds / 60)
-    return f"{minutes // 60} h {minutes % 60} min" if minutes >= 60 else f"{max(minutes, 1)} min"
-
-
 def _weights(text: str) -> tuple[str, str]:
     arm, divider, file = text.partition("=")
     if not arm or not divider or not file:
@@ -235,8 +162,3 @@ def _shard(text: str) -> tuple[int, int]:
     if not (index.isdigit() and count.isdigit() and int(index) < int(count)):
         raise ArgumentTypeError(f"wanted I/N with I from 0 to N - 1, such as 0/4, got '{text}'")
     return int(index), int(count)
-
-
-def torchrun_share() -> tuple[int, int]:
-    """Which process of how many this is."""
-    return int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))

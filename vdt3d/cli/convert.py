@@ -58,7 +58,7 @@ def deepened(state: Mapping, args: Namespace) -> tuple[dict, list[str]]:
     Raises:
         ValueError: there are no 2D kernels.
     """
-    from vdt3d.models.inflate.layouts import recognise
+    from vdt3d.models.inflate.recognition import recognise
     from vdt3d.models.inflate.weights import inflate
 
     dims = {value.ndim for value in state.values()}

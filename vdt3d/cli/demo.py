@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from vdt3d.cli.config import quiet_imports
+from vdt3d.cli.jobs import say
 
 EXAMPLE = "vdt3d demo --out work_dirs/demo"
 PRETRAIN, CLASSIFY = "configs/debug/pretrain.py", "configs/debug/classify.py"
@@ -102,10 +103,3 @@ def report(runs: Mapping[str, Path], out: Path) -> None:
   vdt3d print-config {CLASSIFY}
   vdt3d test {CLASSIFY} {last_checkpoint(runs["from VDT"])}
   vdt3d train {CLASSIFY} --cfg-options load_from={last_checkpoint(out / "pretrain")} randomness.seed=1""")
-
-
-def say(text: str, style: str = "") -> None:
-    """Write a line to the terminal."""
-    from rich.console import Console
-
-    Console(highlight=False, markup=False).print(text, style=style, soft_wrap=True)

@@ -46,7 +46,7 @@ def run(args: Namespace) -> None:
 
 def layout(state: Mapping) -> str:
     """What a state dict was recognised as, or what it is nearest to."""
-    from vdt3d.models.inflate.layouts import nearest, recognise
+    from vdt3d.models.inflate.recognition import nearest, recognise
 
     found = recognise(state)
     if found.layout is None:

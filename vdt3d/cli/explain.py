@@ -76,7 +76,7 @@ def explain(args: Namespace, explainer, console) -> None:
 
     options = {name: value for name in ("window", "stride") if (value := getattr(args, name)) is not None}
     failed = []
-    scans = find_scans(args.inputs, f".{args.method}.nii.gz")
+    scans = find_scans(args.inputs, f".{args.method}.nii.gz", channels=explainer.channels)
     for name, path in track(scans.items(), "explaining", console=console, disable=not console.is_terminal):
         try:
             volume = explainer.read(path, series=args.series if path.is_dir() else None)
@@ -102,30 +102,33 @@ def write(out: Path, name: str, volume, found, checks: dict[str, float]) -> None
     """What is said of one scan."""
     import numpy as np
 
-    from vdt3d.inference.findings import NOTE
     from vdt3d.io import write_nifti
     from vdt3d.utils.files import write_json
+    from vdt3d.utils.notice import NOTICE
     from vdt3d.visualization import save, volume_sheet
 
     stem = f"{name}.{found.method}"
     write_nifti(found.heat, out / f"{stem}.nii.gz")
-    hot = np.clip(found.heat.array, 0, None)
-    top = np.percentile(hot[hot > 0], 99.5) if (hot > 0).any() else 1.0
+    hot = found.heat.array[found.heat.array > 0]
     sheet = volume_sheet(
         volume.replace(array=np.asarray(volume.array[:1])),
-        heat=found.heat.replace(array=(hot / top).clip(max=1)),
+        heat=found.heat,
+        hottest=np.percentile(hot, 99.5) if len(hot) else 1.0,
+        measure=found.measure,
         title=f"{name}: {found.question.about}, by {found.method}",
+        note=NOTICE,
         planes=("axial", "coronal", "sagittal"),
     )
     save(sheet, out / f"{stem}.png")
     report = {
         "scan": name,
-        "note": NOTE,
+        "note": NOTICE,
         "method": found.method,
         "layer": found.layer,
         "options": found.options,
         "target": found.question.target,
         "about": found.question.about,
+        "measure": found.measure,
         "score": found.score,
         "hottest_voxel_dhw": [int(place) for place in np.unravel_index(found.heat.array[0].argmax(), volume.shape)],
         "resolution_dhw": list(found.own.shape),
@@ -158,7 +161,7 @@ def test_concepts(args: Namespace, explainer, console) -> None:
 def _read(explainer, inputs: Iterable[Path]) -> list:
     from vdt3d.io import find_scans
 
-    return [explainer.read(path) for path in find_scans(inputs).values()]
+    return [explainer.read(path) for path in find_scans(inputs, channels=explainer.channels).values()]
 
 
 def _check(args: Namespace) -> None:

@@ -14,8 +14,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from vdt3d.cli.compare_inits import begin, perform, say, torchrun_share
 from vdt3d.cli.config import add_config_arguments, load_run_config
+from vdt3d.cli.jobs import begin, conclude, perform, say, torchrun_share
 
 EXAMPLE = "vdt3d kfold my_config.py --folds 5 --work-dir work_dirs/folds"
 
@@ -52,11 +52,7 @@ def run(args: Namespace) -> None:
 
         Console(highlight=False).print(table(pool(configs[0], base, args.folds)))
         say(f"all scores are in {base / 'kfold.json'}, the cases in {base / 'out_of_fold.csv'}")
-    if len(done) < args.folds:
-        say(f"{args.folds - len(done)} of {args.folds} folds have no result yet", "bold")
-    if failed:
-        say("these failed, and go on when the command is given again:\n  " + "\n  ".join(failed), "bold")
-        raise SystemExit(1)
+    conclude("folds", missing=args.folds - len(done), total=args.folds, failed=failed)
 
 
 class Job(NamedTuple):

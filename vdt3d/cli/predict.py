@@ -82,16 +82,17 @@ def run(args: Namespace) -> None:
 
     answer = answer_of(config)
     files = FILES[answer](args.out, **_options(args, answer))
-    scans, wrong = with_series(find_scans(args.inputs, files.suffix), args.series, files.suffix)
+    checkpoints = [args.checkpoint, *args.ensemble]
+    more = dict(uncertainty=args.uncertainty, mc_dropout=args.mc_dropout)
+    predictor = Predictor(config, checkpoints, device=args.device, **more)
+    scans = find_scans(args.inputs, files.suffix, channels=predictor.channels)
+    scans, wrong = with_series(scans, args.series, files.suffix)
     failed = [str(error) for error in wrong]
     todo = {name: scan for name, scan in scans.items() if args.overwrite or not files.is_done(name)}
     _, done = files.verb
     if known := len(scans) - len(todo):
         console.print(f"{known} of {len(scans)} scans are in {args.out} already (--overwrite: again)")
     if todo:
-        checkpoints = [args.checkpoint, *args.ensemble]
-        more = dict(uncertainty=args.uncertainty, mc_dropout=args.mc_dropout)
-        predictor = Predictor(config, checkpoints, device=args.device, **more)
         if args.dicom_seg and not predictor.structures:
             raise ValueError("--dicom-seg wants names of what is labelled, and neither checkpoint nor data set has any")
         describe(args.out, predictor.classes, checkpoints, args.overwrite, args.mc_dropout)

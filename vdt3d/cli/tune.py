@@ -12,8 +12,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from vdt3d.cli.compare_inits import begin, say
 from vdt3d.cli.config import add_config_arguments, load_run_config
+from vdt3d.cli.jobs import begin, say
 
 EXAMPLE = "vdt3d tune my_config.py --space space.yaml --trials 20"
 

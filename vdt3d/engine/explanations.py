@@ -43,6 +43,13 @@ from vdt3d.transforms.grid import cut, trilinear
 
 INPUT_METHODS = {"saliency": saliency, "integrated-gradients": integrated_gradients, "occlusion": occlusion}
 METHODS = ("gradcam", *INPUT_METHODS, "attention")
+MEASURES = {  # what the numbers of a map are, ``{score}`` being what is explained
+    "gradcam": "gradient of the {score} times map of the layer",
+    "saliency": "steepness of the {score}, up or down",
+    "integrated-gradients": "part in the {score}",
+    "occlusion": "{score} lost when painted over",
+    "attention": "attention that arrives",
+}
 CHANCES = 3  # random networks, and random places, that a map is compared with
 
 
@@ -72,6 +79,7 @@ class Explanation(NamedTuple):
         own: (d, h, w) over the extent of ``question.image``, at the resolution of the method.
         score: what is explained: log odds; of a detector, score times overlap.
         question: what was asked.
+        measure: what the numbers of the map are, in words.
         method, layer, options: how the map was made; the layer is empty where the method looks at the input.
     """
 
@@ -79,6 +87,7 @@ class Explanation(NamedTuple):
     own: Tensor
     score: float
     question: Question
+    measure: str
     method: str
     layer: str
     options: dict[str, Any]
@@ -143,7 +152,8 @@ class Explainer(Predictor):
         with torch.no_grad():
             score = float(question.ask(self.model)(question.image[None]))
         heat = carried(_placed(own, question), volume)
-        return Explanation(heat, own, score, question, method, layer or "", options)
+        measure = MEASURES[method].format(score="score times overlap" if self.detects else "log odds")
+        return Explanation(heat, own, score, question, measure, method, layer or "", options)
 
     def check(self, explanation: Explanation, *, seed: int = 0) -> dict[str, float]:
         """Whether the map tells anything.

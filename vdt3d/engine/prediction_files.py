@@ -15,10 +15,11 @@ import pandas as pd
 
 from vdt3d.engine.predictor import Predictor
 from vdt3d.inference import Classified, scan_report, table_rows
-from vdt3d.inference.findings import COLUMNS, NOTE
+from vdt3d.inference.findings import COLUMNS
 from vdt3d.io import Scan, SegSource, write_dicom_seg, write_nifti
 from vdt3d.structures import LabelMap, Volume
 from vdt3d.utils.files import write_aside, write_json
+from vdt3d.utils.notice import NOTICE
 
 SHEET_PLANES = ("axial", "coronal", "sagittal")
 
@@ -136,7 +137,7 @@ class LabelFiles(PredictionFiles):
 
         first = volume.replace(array=np.asarray(volume.array[:1]))
         window = CT_ABDOMEN if first.array.min() < AIR else None
-        options = dict(title=f"{name}. {NOTE}", planes=SHEET_PLANES, window=window)
+        options = dict(title=name, note=NOTICE, planes=SHEET_PLANES, window=window)
         sheet = volume_sheet(first, labels, classes=classes[1:], **options)
         save(sheet, self.out / "sheets" / f"{name}.png", dpi=150)
 
@@ -181,7 +182,7 @@ class FindingFiles(PredictionFiles):
 
         super().write_overview()
         if (self.out / self.table).exists():
-            write_findings_page(self.out / "findings.html", self.records(), folder=self.out, note=NOTE)
+            write_findings_page(self.out / "findings.html", self.records(), folder=self.out, note=NOTICE)
 
 
 class ClassFiles(PredictionFiles):
@@ -223,15 +224,15 @@ def volumes_report(labels: LabelMap, *, name: str, structures: Mapping[str, int 
     for structure, members in structures.items():
         voxels = sum(int(counts[label]) for label in np.atleast_1d(members) if label < len(counts))
         volumes.append({"label": structure, "voxels": voxels, "ml": round(voxels * ml, 4)})
-    spacing = [round(step, 4) for step in labels.spacing]
-    return {"scan": name, "note": NOTE, "shape_dhw": list(labels.shape), "spacing_mm_dhw": spacing, "volumes": volumes}
+    grid = {"shape_dhw": list(labels.shape), "spacing_mm_dhw": [round(step, 4) for step in labels.spacing]}
+    return {"scan": name, "note": NOTICE, **grid, "volumes": volumes}
 
 
 def class_report(said: Classified, name: str) -> dict[str, Any]:
     """What a file tells of the class of one scan, called ``name``."""
     return {
         "scan": name,
-        "note": NOTE,
+        "note": NOTICE,
         "class": said.label,
         "probabilities": dict(zip(said.classes, said.probabilities.tolist(), strict=True)),
         "uncertainty": said.uncertainty,

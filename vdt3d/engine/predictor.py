@@ -15,7 +15,7 @@ from mmpretrain.structures import DataSample
 
 from vdt3d.engine.ensemble import content_of, join, loaded
 from vdt3d.inference import Assessed, Classified, Findings, join_slices, sweep
-from vdt3d.io import fitting_options, read_volume, scan_name
+from vdt3d.io import channel_files, fitting_options, read_image, scan_name
 from vdt3d.models import WindowDetector
 from vdt3d.registry import DATASETS, MODELS, TRANSFORMS
 from vdt3d.structures import DetectionSample, LabelMap, Sample, SegmentationSample, Volume, affine_from_spacing
@@ -98,6 +98,8 @@ class Predictor:
     ) -> Volume:
         """The scan at ``path``, read with the options of the test data set (``reader``) that are of use for its format.
 
+        Of a model of several channels, NAME_0000 stands for all files of the scan, see ``vdt3d.io.channel_files``.
+
         Args:
             series: which series of a DICOM folder, by its UID.
             spacing: (z, y, x) in mm, of formats that carry none.
@@ -105,9 +107,8 @@ class Predictor:
         Raises:
             ScanError: it cannot be trusted, or has other channels than the model was trained with.
         """
-        options = {"channels": self.channels} if self.channels > 1 else {}
-        options |= fitting_options(path, self._reader) | ({} if spacing is None else {"spacing": spacing})
-        return read_volume(path, series=series, **options)
+        options = fitting_options(path, self._reader) | ({} if spacing is None else {"spacing": spacing})
+        return read_image(channel_files(Path(path), self.channels), self.channels, series=series, **options)
 
     def __call__(
         self,

@@ -6,12 +6,12 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 
 from vdt3d.structures import Boxes, Volume, affine_from_spacing, box_overlap, box_size
+from vdt3d.utils.notice import NOTICE
 
 SHARE = 0.5  # of the smaller of two boxes that go on in one another; in equal ones, a third of their union
 SAME = 0.3  # intersection over union from which on two findings are one
 REACH = 2  # key slices to the next box of a finding, at most: one in which it was missed is bridged
 HALF = 0.5  # of a finding's score: it reaches as far as boxes score so much, its extent at half maximum
-NOTE = "For research only; this is not a medical device."
 AXES = (
     "d, h, w: axes of the scan as stored, from the slowest to the fastest (k, j, i of NIfTI; slice, row, column of "
     "DICOM), in voxels, of which the first reaches from 0 to 1. x, y, z: millimetres to the patient's right, front and "
@@ -158,7 +158,7 @@ def scan_report(findings: Findings, volume: Volume, *, name: str, classes: Seque
     ]
     return {
         "scan": name,
-        "note": NOTE,
+        "note": NOTICE,
         "axes": AXES,
         "shape_dhw": list(volume.shape),
         "spacing_mm_dhw": _rounded(volume.spacing, 4),

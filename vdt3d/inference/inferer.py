@@ -253,7 +253,7 @@ class Inferer(ABC):
         more = [want - have for want, have in zip(self.padded_shape(shape), shape, strict=True)]
         if any(more):
             margins = [side for count in reversed(more) for side in (count // 2, count - count // 2)]
-            image_CDHW = functional.pad(image_CDHW, margins)
+            image_CDHW = functional.pad(image_CDHW, margins)  # with 0: what is normalised has its mean there
         outer = self.outer_axis(tuple(image_CDHW.shape[1:]))
         corner = tuple(low + count // 2 for low, count in zip(corner, more, strict=True))
         slabs = self.slabs(network, image_CDHW, outer)

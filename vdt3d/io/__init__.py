@@ -2,13 +2,13 @@
 
 from vdt3d.io.archives import extract
 from vdt3d.io.cache import LazyArray, list_cases, read_case, read_record, write_case
-from vdt3d.io.checks import ScanError
+from vdt3d.io.checks import ScanError, check_same_grid
 from vdt3d.io.dicom import list_series
 from vdt3d.io.dicom_seg import SegSource, write_dicom_seg
 from vdt3d.io.nifti import write_nifti
-from vdt3d.io.read import fitting_options, read_label_map, read_volume
+from vdt3d.io.read import fitting_options, read_image, read_label_map, read_volume
 from vdt3d.io.rle import RunLengths, mask_rows, read_masks, write_masks
-from vdt3d.io.scans import Scan, find_scans, scan_name, with_series
+from vdt3d.io.scans import Scan, channel_files, find_scans, scan_name, with_series
 from vdt3d.io.series import CachedSeries, PictureSeries, Series, write_series
 from vdt3d.io.slices import SliceStack, find_slices, open_slices
 
@@ -22,6 +22,8 @@ __all__ = [
     "SegSource",
     "Series",
     "SliceStack",
+    "channel_files",
+    "check_same_grid",
     "extract",
     "find_scans",
     "find_slices",
@@ -31,6 +33,7 @@ __all__ = [
     "mask_rows",
     "open_slices",
     "read_case",
+    "read_image",
     "read_label_map",
     "read_masks",
     "read_record",

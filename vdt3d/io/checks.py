@@ -4,6 +4,8 @@ from pathlib import Path
 
 import numpy as np
 
+from vdt3d.structures import Volume
+
 AGAIN = "copy or download it again"
 
 
@@ -88,3 +90,15 @@ def labels(path: Path, array: np.ndarray) -> np.ndarray:
         raise ScanError(path, f"holds negative labels (down to {array.min()})", "number the classes from 0")
     dtype = np.min_scalar_type(int(array.max())) if array.dtype.kind == "f" else array.dtype.newbyteorder("=")
     return np.require(array, dtype, ["C", "W"])
+
+
+def check_same_grid(path: str | Path, volume: Volume, other_path: str | Path, other: Volume) -> None:
+    """Raise ScanError unless the two volumes lie on one grid; the message names both files."""
+    if not volume.same_grid(other):
+        finding = f"its grid, {_grid(volume)}, is not that of {other_path}, {_grid(other)}"
+        raise ScanError(path, finding, "take the file that belongs to it, or resample one onto the other's grid")
+
+
+def _grid(volume: Volume) -> str:
+    steps, origin = np.round(volume.spacing, 4).tolist(), volume.affine[:3, 3].round(3).tolist()
+    return f"{volume.shape} voxels of {steps} mm from {origin}"

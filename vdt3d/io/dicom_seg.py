@@ -17,6 +17,7 @@ from vdt3d.io.checks import ScanError
 from vdt3d.io.dicom import Slices, place_slices
 from vdt3d.structures import LabelMap
 from vdt3d.utils.files import write_aside
+from vdt3d.utils.notice import NOTICE
 
 UIDS = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "SOPClassUID", "FrameOfReferenceUID")
 MAY_BE_EMPTY = (  # of type 2: they must be there, and are empty where nobody knows (PS3.5, 7.4.3)
@@ -24,7 +25,6 @@ MAY_BE_EMPTY = (  # of type 2: they must be there, and are empty where nobody kn
     *("StudyID", "StudyDate", "StudyTime", "AccessionNumber"),
 )
 SERIES_NUMBER = 1000  # ours among the study's; others count from 1
-NOTE = "For research only; not a medical device"
 LONGEST = 64  # letters of a name in DICOM
 
 
@@ -121,8 +121,8 @@ def write_dicom_seg(
                 software_versions=__version__,
                 device_serial_number="0",
                 content_label="SEGMENTATION",
-                content_description=NOTE,
-                series_description=f"VDT3D: {NOTE}",
+                content_description=NOTICE,
+                series_description=f"VDT3D: {NOTICE}",
             )
             write_aside(path, file.save_as)
     except (AttributeError, KeyError, TypeError, ValueError) as error:

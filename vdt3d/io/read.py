@@ -1,6 +1,6 @@
 """The one door for scans: a path in any format becomes a Volume, a LabelMap, or an error that says what to do."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -13,6 +13,7 @@ from vdt3d.io.checks import (
     check_channels,
     check_content,
     check_numbers,
+    check_same_grid,
     finite,
     labels,
 )
@@ -78,6 +79,21 @@ def read_volume(
     array, affine = _load(path, channels, key=key, spacing=spacing, thickness=thickness, series=series)
     array = finite(path, np.require(array, np.float32, ["C", "W"]), nan)
     return upright(path, Volume(array, affine), shear)
+
+
+def read_image(paths: Sequence[str | Path], channels: int, **reader) -> Volume:
+    """An image whose ``channels`` lie in one file, or in a file each; ``reader`` are options of ``read_volume``.
+
+    Raises:
+        ScanError: a file cannot be trusted, or lies on another grid than the first; the message names both.
+    """
+    declared = {"channels": channels} if len(paths) == 1 and channels > 1 else {}
+    volumes = [read_volume(path, **declared, **reader) for path in paths]
+    for path, volume in zip(paths, volumes, strict=True):
+        check_same_grid(path, volume, paths[0], volumes[0])
+    if len(volumes) == 1:
+        return volumes[0]
+    return volumes[0].replace(array=np.concatenate([volume.array for volume in volumes]))
 
 
 def read_label_map(

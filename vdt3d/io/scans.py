@@ -14,6 +14,7 @@ SLICES = "scans"  # the folder of a scan's slices in that of the scan, as the UW
 DEPTHS = ("", "*/", "*/*/", "*/*/*/")  # below case123_day20, case123, train, and the folder above
 MAGIC = set("*?[")  # by which a pattern is known
 LARGEST, ALL = "largest", "all"
+FIRST = "_0000"  # what the name of a scan's first channel ends in
 
 
 class Scan(NamedTuple):
@@ -23,13 +24,14 @@ class Scan(NamedTuple):
     series: str | None = None
 
 
-def find_scans(inputs: Iterable[str | Path], suffix: str = ".nii.gz") -> dict[str, Path]:
+def find_scans(inputs: Iterable[str | Path], suffix: str = ".nii.gz", *, channels: int = 1) -> dict[str, Path]:
     """The scans that ``inputs`` name, by the names of their answers, which end in ``suffix``.
 
     A folder stands for the scans in it: files or, where there are none, folders of slices as the UW-Madison GI Tract
     challenge has them (``train/case123/case123_day20/scans``, of which the label map is called case123_day20); without
     any, for itself and the folders below it that hold DICOM (``a/b`` is called a_b); else for itself. What is not there
-    may be a pattern (``scans/**/*.nii.gz``), for where no shell has filled it in.
+    may be a pattern (``scans/**/*.nii.gz``), for where no shell has filled it in. Of several ``channels`` that lie in a
+    file each (``channel_files``), the first stands for the scan.
 
     Raises:
         ValueError: two scans would be answered under one name.
@@ -39,7 +41,22 @@ def find_scans(inputs: Iterable[str | Path], suffix: str = ".nii.gz") -> dict[st
         for path in _filled_in(Path(given)):
             for name, scan in _inside(path):
                 _enter(found, name, scan, suffix)
-    return found
+    return found if channels == 1 else _joined(found, suffix, channels)
+
+
+def channel_files(path: Path, channels: int) -> tuple[Path, ...]:
+    """The files that hold a scan's channels: ``path`` alone or, as nnU-Net lays them out, NAME_0000, NAME_0001, ...
+
+    ``path`` must be the first of these, and all be there, but for one that is missing and that reading will name. Where
+    there are more of them than channels, their numbers count scans.
+    """
+    name = scan_name(path)
+    if channels == 1 or not name.endswith(FIRST):
+        return (path,)
+    ending = path.name.removeprefix(name)
+    files = [path.with_name(f"{name.removesuffix(FIRST)}_{number:04d}{ending}") for number in range(channels + 1)]
+    some, beyond = any(file.exists() for file in files[1:-1]), files.pop().exists()
+    return tuple(files) if some and not beyond else (path,)
 
 
 def with_series(
@@ -78,6 +95,17 @@ def scan_name(path: str | Path) -> str:
         return path.resolve().parent.name if _is_of_slices(path) else path.resolve().name
     suffix = next((suffix for suffix in SCANS if path.name.lower().endswith(suffix)), path.suffix)
     return path.name[: len(path.name) - len(suffix)]
+
+
+def _joined(found: Mapping[str, Path], suffix: str, channels: int) -> dict[str, Path]:
+    """The same scans, but of the files of one scan only the first, by the name of the scan."""
+    files = {name: channel_files(path, channels) for name, path in found.items()}
+    further = {file for of_one in files.values() for file in of_one[1:]}
+    joined: dict[str, Path] = {}
+    for name, path in found.items():
+        if path not in further:
+            _enter(joined, name.removesuffix(FIRST) if len(files[name]) > 1 else name, path, suffix)
+    return joined
 
 
 def _filled_in(given: Path) -> list[Path]:

@@ -35,7 +35,9 @@ class RandomSpatial3D(SpatialTransform):
         rotate_prob, scale_prob, elastic_prob: the chances.
         size: give back only the central box of so many voxels (D, H, W): cut a larger patch before, and what turns into
             view is anatomy instead of filling. Default: all.
-        pad_value: of the image outside, as ``RandomPatch3D``'s. The label there is 0.
+        pad_value: of the image outside, as ``RandomPatch3D``'s; "min" is that of what is turned, not of what is given
+            back. No test scan has such corners, so unlike ``RandomPatch3D``'s this has no value of inference to keep
+            to: they look like the air about a patient, before and after normalisation. The label there is 0.
 
     Raises:
         ValueError: a chance or a range is none, or points so close move so far that space could fold

@@ -30,7 +30,9 @@ class RandomPatch3D(Cut):
             window.
         foreground: chance to ask for a label.
         pad_value: of the image where the patch reaches out of the volume, in the image's units at this point of the
-            pipeline; "min" is the least value of each channel in the patch. The label there is 0.
+            pipeline; "min" is the least value of each channel in the patch, which in Hounsfield units and in most MRI
+            is the air about the patient. Inferers surround a scan that is smaller than their window with 0, after
+            normalisation: to train on the same, normalise first and give 0. The label there is 0.
 
     Raises:
         ValueError: (on use) labels are asked for and the sample knows of none.

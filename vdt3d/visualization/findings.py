@@ -1,44 +1,26 @@
 """What was found in scans: of each finding the slice that shows it best, its box drawn, and a page of all of them."""
 
-from base64 import b64encode
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jinja2 import Environment, StrictUndefined
 from PIL import Image, ImageDraw
 
 from vdt3d.structures import Boxes, Volume
-from vdt3d.utils.files import write_aside
 from vdt3d.visualization.grid import PALETTE
+from vdt3d.visualization.html import picture_uri, write_page
 from vdt3d.visualization.sheets import to_grey, towards_viewer
 
 CT_ABDOMEN = (-160.0, 240.0)  # HU shown black and white
 AIR = -500.0  # what lies below is air in Hounsfield units: values of other scans begin at 0 or are centred about it
 SIDE = 384  # pixels of the longer side of a picture
 
-PAGE = """<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; img-src data:; style-src 'unsafe-inline'">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>Findings</title>
-<style>
-:root { color-scheme: light dark; }
-body { font: 15px/1.45 system-ui, sans-serif; margin: 1.5rem auto; max-width: 80rem; padding: 0 1rem; }
-.note { border: 2px solid; font-weight: bold; padding: .5rem .75rem; }
-.findings { display: grid; gap: 1.25rem; grid-template-columns: repeat(auto-fill, minmax(15rem, 1fr)); }
-figure { margin: 0; }
+STYLE = """.findings { display: grid; gap: 1.25rem; grid-template-columns: repeat(auto-fill, minmax(15rem, 1fr)); }
 figure img { background: #000; display: block; max-width: 100%; }
-h2 { border-bottom: 1px solid; overflow-wrap: anywhere; }
-</style>
-</head>
-<body>
-<h1>Findings</h1>
-<p class="note">{{ note }}</p>
+"""
+PAGE = """{% extends "page.html.j2" %}
+{% block content %}
 <p>Slices as a radiologist hangs them: the patient's right on the left, front up. Sizes: along
 w, h and d, the axes of the scan as stored. Centres: millimetres to the patient's right, front and head.</p>
 {% for scan in scans %}
@@ -59,8 +41,7 @@ slice {{ finding.slice + 1 }} of {{ scan.shape_dhw["dhw".index(scan.slices_along
 </div>
 </section>
 {% endfor %}
-</body>
-</html>
+{% endblock %}
 """
 
 
@@ -114,21 +95,8 @@ def write_findings_page(path: Path, scans: Iterable[Mapping[str, Any]], *, folde
     """
 
     def inlined(scan: Mapping[str, Any]) -> dict[str, Any]:
-        findings = [finding | {"picture": _data_uri(folder / finding["picture"])} for finding in scan["findings"]]
+        pictures = [picture_uri((folder / finding["picture"]).read_bytes(), "jpeg") for finding in scan["findings"]]
+        findings = [finding | {"picture": uri} for finding, uri in zip(scan["findings"], pictures, strict=True)]
         return {**scan, "findings": findings}
 
-    template = Environment(autoescape=True, undefined=StrictUndefined).from_string(PAGE)
-    template.globals["tuple"] = tuple
-    stream = template.stream(scans=map(inlined, scans), note=note)
-    write_aside(path, lambda aside: stream.dump(str(aside), encoding="utf-8"))
-
-
-def jpeg(picture: Image.Image) -> bytes:
-    """The picture as a file."""
-    file = BytesIO()
-    picture.save(file, "JPEG", quality=85)
-    return file.getvalue()
-
-
-def _data_uri(path: Path) -> str:
-    return f"data:image/jpeg;base64,{b64encode(path.read_bytes()).decode()}"
+    write_page(path, PAGE, title="Findings", note=note, style=STYLE, scans=map(inlined, scans))

@@ -4,6 +4,7 @@ import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -20,6 +21,7 @@ WARNING = "#D55E00"
 # Inches.
 CELL, GAP, MARGIN, SIDE, HEAD, FOOT, LINE = 1.5, 0.06, 0.12, 1.75, 0.28, 0.28, 0.16
 ENTRY, LETTER = 0.6, 0.068  # of a legend: the patch with the space around an entry, a letter of its name
+BAR = 1.2  # of a scale
 
 
 @dataclass(frozen=True)
@@ -53,18 +55,42 @@ class Row:
         return [part for line in lines for part in textwrap.wrap(line, 27, subsequent_indent="  ")]
 
 
-def draw(rows: Sequence[Row], *, title: str = "", legend: Mapping[str, str] | None = None) -> Figure:
+class Scale(NamedTuple):
+    """A bar of colours.
+
+    Fields:
+        colours: (N, 3) in 0..1.
+        first, last: what stands before and behind it.
+    """
+
+    colours: np.ndarray
+    first: str
+    last: str
+
+
+def draw(
+    rows: Sequence[Row],
+    *,
+    title: str = "",
+    legend: Mapping[str, str] | None = None,
+    scale: Scale | None = None,
+    note: str = "",
+) -> Figure:
     """The rows below each other.
 
     Args:
         legend: name to colour; written in as many lines as the width asks for.
+        scale: what colours in the pictures stand for.
+        note: written below all, in as many lines.
     """
     left = MARGIN + (SIDE if any(row.text for row in rows) else 0)
     width = max(left + max(len(row.pictures) for row in rows) * (CELL + GAP) - GAP + MARGIN, 3.5)
     legend = dict(legend or {})
     columns = max(1, min(len(legend), int((width - 2 * MARGIN) / (ENTRY + LETTER * max(map(len, legend), default=0)))))
     top = MARGIN + (HEAD if title else 0)
-    bottom = MARGIN + (FOOT + LINE * ((len(legend) - 1) // columns) if legend else 0)
+    lines = textwrap.wrap(note, int((width - 2 * MARGIN) / LETTER))
+    foot = LINE * len(lines) + (FOOT if scale else 0)  # what stands below the legend
+    bottom = MARGIN + foot + (FOOT + LINE * ((len(legend) - 1) // columns) if legend else 0)
     height = top + sum(row.height + GAP for row in rows) - GAP + bottom
     figure = Figure(figsize=(width, height), facecolor="white")
     inches = figure.dpi_scale_trans
@@ -74,7 +100,7 @@ def draw(rows: Sequence[Row], *, title: str = "", legend: Mapping[str, str] | No
         handles = [Patch(color=colour, label=name) for name, colour in legend.items()]
         figure.legend(
             **dict(handles=handles, loc="lower left", ncols=columns, fontsize=8, frameon=False, labelspacing=0.25),
-            **dict(borderaxespad=0, bbox_to_anchor=(MARGIN / width, MARGIN / 2 / height)),
+            **dict(borderaxespad=0, bbox_to_anchor=(MARGIN / width, (MARGIN / 2 + foot) / height)),
         )
 
     y = height - top
@@ -96,7 +122,24 @@ def draw(rows: Sequence[Row], *, title: str = "", legend: Mapping[str, str] | No
             box = Rectangle((left, y), wide, row.height, transform=inches, fill=False, ec=WARNING, lw=2.5, zorder=5)
             figure.add_artist(box)
         y -= GAP
+
+    if scale:
+        _write_scale(figure, scale, LINE * len(lines) + MARGIN)
+    for number, line in enumerate(reversed(lines)):
+        figure.text(MARGIN, MARGIN / 2 + number * LINE, line, fontsize=8, va="bottom", transform=inches)
     return figure
+
+
+def _write_scale(figure: Figure, scale: Scale, y: float) -> None:
+    """At the left, its words before and behind it, ``y`` inches from below."""
+    width, height = figure.get_size_inches()
+    left = MARGIN + LETTER * len(scale.first) + GAP
+    axes = figure.add_axes((left / width, y / height, BAR / width, 0.6 * LINE / height))
+    axes.imshow(scale.colours[None], aspect="auto")
+    axes.axis("off")
+    look = dict(fontsize=8, va="center", transform=figure.dpi_scale_trans)
+    figure.text(left - GAP, y + 0.3 * LINE, scale.first, ha="right", **look)
+    figure.text(left + BAR + GAP, y + 0.3 * LINE, scale.last, **look)
 
 
 def _write_caption(axes: Axes, caption: str) -> None:

@@ -1,52 +1,31 @@
 """The page about a data set: its numbers in charts, what is odd in words and pictures; one self-contained file."""
 
-from base64 import b64encode
 from collections.abc import Iterable, Mapping, Sequence
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jinja2 import Environment, StrictUndefined
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from PIL import Image
 
 from vdt3d.structures import LabelMap, Sample
-from vdt3d.utils.files import write_aside
-from vdt3d.visualization.findings import jpeg
 from vdt3d.visualization.grid import PALETTE
+from vdt3d.visualization.html import NOTE, jpeg, picture_uri, png, write_page
 from vdt3d.visualization.sheets import paint, to_grey
 
 SIDE = 128  # pixels of the longer side of a picture
 GREY = "#888888"  # of text and axes: to be read on white and on black
 BINS = 60
 
-PAGE = """<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; img-src data:; style-src 'unsafe-inline'">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{{ title }}</title>
-<style>
-:root { color-scheme: light dark; }
-body { font: 15px/1.45 system-ui, sans-serif; margin: 1.5rem auto; max-width: 80rem; padding: 0 1rem; }
-.note { border: 2px solid; font-weight: bold; padding: .5rem .75rem; }
-.charts img { max-width: 100%; }
-table { border-collapse: collapse; }
-th, td { padding: .15rem .75rem .15rem 0; text-align: left; }
-h2 { border-bottom: 1px solid; }
+STYLE = """.charts img { max-width: 100%; }
 section { overflow-wrap: anywhere; }
 .cases { display: flex; flex-wrap: wrap; gap: .75rem; }
-figure { font-size: .8rem; margin: 0; width: 9rem; }
-figure img { background: #000; display: block; image-rendering: pixelated; max-width: 100%; }
-</style>
-</head>
-<body>
-<h1>{{ title }}</h1>
-<p class="note">For research only: not a medical device. The pictures here are of the data: pass the page on as you
-would pass on the data.</p>
+.cases figure { font-size: .8rem; width: 9rem; }
+.cases img { background: #000; display: block; image-rendering: pixelated; max-width: 100%; }
+"""
+PAGE = """{% extends "page.html.j2" %}
+{% block content %}
 <table>
 <tr>{% for head in counts[0] %}<th>{{ head }}</th>{% endfor %}</tr>
 {% for row in counts %}<tr>{% for cell in row.values() %}<td>{{ cell }}</td>{% endfor %}</tr>
@@ -72,8 +51,7 @@ would pass on the data.</p>
 <div class="charts">
 {% for chart in charts %}<p><img src="{{ chart }}" alt="chart"></p>
 {% endfor %}</div>
-</body>
-</html>
+{% endblock %}
 """
 
 
@@ -91,16 +69,14 @@ def write_inspection_page(
     """
 
     def inlined(case: Mapping[str, Any]) -> dict[str, Any]:
-        return {**case, "picture": case["picture"] and _data_uri(case["picture"], "jpeg")}
+        return {**case, "picture": case["picture"] and picture_uri(case["picture"], "jpeg")}
 
     kinds = [
         {**kind, "findings": [{**each, "cases": list(map(inlined, each["cases"]))} for each in kind["findings"]]}
         for kind in kinds
     ]
-    template = Environment(autoescape=True, undefined=StrictUndefined).from_string(PAGE)
-    text = template.render(title=title, counts=counts, kinds=kinds, charts=[_png(chart) for chart in charts])
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_aside(path, lambda aside: aside.write_text(text, encoding="utf-8"))
+    drawn = (picture_uri(png(chart, dpi=110, transparent=True), "png") for chart in charts)
+    write_page(path, PAGE, title=title, note=NOTE, style=STYLE, counts=counts, kinds=kinds, charts=drawn)
 
 
 def case_picture(sample: Sample, position: int | None = None) -> bytes:
@@ -192,13 +168,3 @@ def _plain(axes: Axes, title: str) -> None:
     axes.spines[["top", "right"]].set_visible(False)
     axes.spines[["bottom", "left"]].set_color(GREY)
     axes.set_facecolor("none")
-
-
-def _png(figure: Figure) -> str:
-    file = BytesIO()
-    figure.savefig(file, format="png", dpi=110, transparent=True)
-    return _data_uri(file.getvalue(), "png")
-
-
-def _data_uri(content: bytes, kind: str) -> str:
-    return f"data:image/{kind};base64,{b64encode(content).decode()}"

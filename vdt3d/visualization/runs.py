@@ -1,38 +1,21 @@
 """Runs beside each other: a page with their table, what tells them apart, and their curves; one file."""
 
-from base64 import b64encode
 from collections.abc import Mapping, Sequence
-from io import BytesIO
 from pathlib import Path
 
 import pandas as pd
-from jinja2 import Environment, StrictUndefined
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from vdt3d.utils.files import write_aside
 from vdt3d.visualization.comparison import COLOURS, MARKERS
 from vdt3d.visualization.curves import STYLES
+from vdt3d.visualization.html import picture_uri, png, write_page
 
-PAGE = """<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; img-src data:; style-src 'unsafe-inline'">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>Runs</title>
-<style>
-:root { color-scheme: light dark; }
-body { font: 15px/1.45 system-ui, sans-serif; margin: 1.5rem auto; max-width: 90rem; padding: 0 1rem; }
-.wide { overflow-x: auto; }
-table { border-collapse: collapse; }
-th, td { border-bottom: 1px solid #8888; padding: .25rem .75rem .25rem 0; text-align: left; vertical-align: top; }
-td { font-variant-numeric: tabular-nums; overflow-wrap: anywhere; }
-img { background: #fff; max-width: 100%; }
-</style>
-</head>
-<body>
-<h1>Runs</h1>
+STYLE = """td { overflow-wrap: anywhere; }
+img { max-width: 100%; }
+"""
+PAGE = """{% extends "page.html.j2" %}
+{% block content %}
 {% for title, head, rows in tables %}
 <h2>{{ title }}</h2>
 <div class="wide"><table>
@@ -42,8 +25,7 @@ img { background: #fff; max-width: 100%; }
 {% endfor %}
 {% if curves %}<h2>Validation</h2>
 <img src="{{ curves }}" alt="validation scores of the runs against iterations">{% endif %}
-</body>
-</html>
+{% endblock %}
 """
 
 
@@ -57,15 +39,8 @@ def write_runs_page(
         tables: the title, the head and the rows of each.
         curves: what is drawn below them.
     """
-    picture = None
-    if curves is not None:
-        file = BytesIO()
-        curves.savefig(file, format="png", dpi=150)
-        picture = f"data:image/png;base64,{b64encode(file.getvalue()).decode()}"
-    page = Environment(autoescape=True, undefined=StrictUndefined).from_string(PAGE)
-    text = page.render(tables=tables, curves=picture)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_aside(path, lambda aside: aside.write_text(text, encoding="utf-8"))
+    picture = None if curves is None else picture_uri(png(curves, dpi=150), "png")
+    write_page(path, PAGE, title="Runs", style=STYLE, tables=tables, curves=picture)
 
 
 def validation_curves(runs: Mapping[str, pd.DataFrame], scores: Sequence[str]) -> Figure:

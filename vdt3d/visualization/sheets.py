@@ -10,9 +10,11 @@ from matplotlib.figure import Figure
 from scipy.ndimage import generate_binary_structure, maximum_filter, minimum_filter
 
 from vdt3d.structures import IGNORED, LabelMap, Volume
-from vdt3d.visualization.grid import PALETTE, Row, draw
+from vdt3d.visualization.grid import PALETTE, Row, Scale, draw
 
 Colour = str | tuple[int, int, int]
+HEAT = colormaps["inferno"]
+HUNG = "The patient's right is on the left, in sagittal slices the front; slices count from the feet, front and right."
 PLANES = {"axial": 0, "coronal": 1, "sagittal": 2}  # the axis of (D, H, W) each plane is cut across
 
 
@@ -21,17 +23,23 @@ def volume_sheet(
     label_map: LabelMap | None = None,
     heat: Volume | None = None,
     *,
+    hottest: float = 1.0,
+    measure: str = "",
     classes: Sequence[str] = (),
     palette: Sequence[Colour] = PALETTE,
     title: str = "",
+    note: str = "",
     **options,
 ) -> Figure:
     """A scan as a radiologist hangs it: the patient's right on the left, front or head up, true to scale.
 
     Args:
-        heat: values in 0..1 on the volume's grid (where a model looked).
+        heat: on the volume's grid (where a model looked); what is not above 0 is not painted.
+        hottest: the value of the heat from which on it has the last colour of its scale.
+        measure: what the heat is, in words.
         classes: names of the labels 1, 2, ... for the legend.
         palette: their colours, (r, g, b) in 0..255 or names of matplotlib's; the first ones again where they run out.
+        note: said below all, before how the scan is hung.
         options: planes, slices and window of ``slice_rows``.
 
     Raises:
@@ -39,8 +47,17 @@ def volume_sheet(
     """
     volume = towards_viewer(volume)
     labels, heat = (None if layer is None else towards_viewer(layer).array[0] for layer in (label_map, heat))
-    rows = slice_rows(volume.array, volume.spacing, labels=labels, heat=heat, palette=palette, **options)
-    return draw(rows, title=title, legend=legend_of(classes, palette))
+    shown = None if heat is None else (heat / hottest).clip(0, 1)
+    rows = slice_rows(volume.array, volume.spacing, labels=labels, heat=shown, palette=palette, **options)
+    scale = None if heat is None else heat_scale(hottest)
+    note = " ".join(filter(None, (measure and f"Painted on: {measure}.", note, HUNG)))
+    return draw(rows, title=title, legend=legend_of(classes, palette), scale=scale, note=note)
+
+
+def heat_scale(hottest: float) -> Scale:
+    """The colours of heat as they are over a grey in the middle."""
+    colours = paint(np.full((1, 256), 0.5), heat=np.linspace(0, 1, 256)[None])[0]
+    return Scale(colours, "0", f"{hottest:.3g} or more")
 
 
 def input_sheet(
@@ -139,7 +156,7 @@ def paint(
     """
     picture = np.repeat(grey[..., None], 3, axis=-1)
     if heat is not None:
-        picture = blend(picture, colormaps["inferno"](heat)[..., :3], 0.6 * heat)
+        picture = blend(picture, HEAT(heat)[..., :3], 0.6 * heat)
     if labels is not None:
         cross = generate_binary_structure(2, 1)
         edge = maximum_filter(labels, footprint=cross) != minimum_filter(labels, footprint=cross)

@@ -6,9 +6,8 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 import pandas as pd
 
-from medseg.datasets.base import check_same_grid, read_image
 from medseg.datasets.layouts import Case
-from vdt3d.io import ScanError, read_label_map
+from vdt3d.io import ScanError, check_same_grid, read_image, read_label_map
 from vdt3d.structures import IGNORED, LabelMap, Sample, Volume
 
 

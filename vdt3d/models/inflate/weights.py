@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from vdt3d.models.inflate.kernels import COLOURS, FILLINGS, fit_input_channels, inflate_kernel
-from vdt3d.models.inflate.layouts import Found, nearest, recognise
+from vdt3d.models.inflate.recognition import Found, nearest, recognise
 from vdt3d.utils.checkpoint import CheckpointError
 from vdt3d.utils.loading import names_in
 

@@ -2,42 +2,28 @@
 
 import json
 import math
-from base64 import b64encode
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
-from hashlib import sha256
-from io import BytesIO
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 from matplotlib.figure import Figure
-from PIL import Image, ImageDraw
+from PIL import Image
 
-from vdt3d.structures import IGNORED
-from vdt3d.utils.files import write_aside
-from vdt3d.visualization.findings import jpeg
 from vdt3d.visualization.grid import PALETTE
+from vdt3d.visualization.html import NOTE, picture_uri, png, write_page
 from vdt3d.visualization.predictions import FOUND, TRUE
-from vdt3d.visualization.report.charts import charts, names_of
-from vdt3d.visualization.report.sprites import slices_of
-from vdt3d.visualization.sheets import to_grey
-from vdt3d.visualization.windows import painted
+from vdt3d.visualization.report.cases import cell_of, columns_of, failures_of, in_words
+from vdt3d.visualization.report.charts import charts
+from vdt3d.visualization.report.stills import still
 
 HERE = Path(__file__).parent
-NOTE = (
-    "For research only: not a medical device. The pictures here are of the data: pass the page on as you would pass on "
-    "the data."
-)
 EMBEDDED = 25_000_000  # bytes of pictures on the page
 LISTED = 2000  # cases of a run in the table
 FAILURES = 40  # of a run that are named
-SURE = 0.9  # from which probability on a wrong answer is a confident one
-STILL = 320  # pixels of the longer side of a picture in the overview
 
 
 class Table(NamedTuple):
@@ -98,17 +84,16 @@ def write_report(
     for place, run in enumerate(runs):
         shown.append(_Shown(run, left // (len(runs) - place)))
         left -= shown[-1].size
-    script, style = ((HERE / name).read_text(encoding="utf-8") for name in ("viewer.js", "report.css"))
-    page = Environment(
-        autoescape=True, undefined=StrictUndefined, loader=FileSystemLoader(HERE), trim_blocks=True, lstrip_blocks=True
-    ).get_template("report.html.j2")
-    text = page.render(
+    source, style, script = (
+        (HERE / name).read_text(encoding="utf-8") for name in ("report.html.j2", "report.css", "viewer.js")
+    )
+    write_page(
+        path,
+        source,
         title="Report: " + ", ".join(names),
         note=NOTE,
-        script=Markup(script),
-        style=Markup(style),
-        script_hash=_hash(script),
-        style_hash=_hash(style),
+        style=style,
+        script=script,
         data=_json({"runs": [one.viewed for one in shown], "true": TRUE, "found": FOUND}),
         runs=shown,
         kinds={one.kind for one in shown},
@@ -117,8 +102,6 @@ def write_report(
         charts=[(chart, _png(chart.figure)) for chart in charts(runs)],
         tables=tables,
     )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_aside(path, lambda aside: aside.write_text(text, encoding="utf-8"))
 
 
 class _Shown:
@@ -151,8 +134,8 @@ class _Shown:
         for number, place in enumerate(sorted(places)):
             case = cases[place]
             facts = {key: value for key, value in case["pictures"].items() if key != "files"}
-            pictures = {name: _uri(file.read_bytes(), file.suffix[1:]) for name, file in places[place].items()}
-            viewed.append({"name": case["name"], "text": _in_words(case, told), **facts, "pictures": pictures})
+            pictures = {name: picture_uri(file.read_bytes(), file.suffix[1:]) for name, file in places[place].items()}
+            viewed.append({"name": case["name"], "text": in_words(case, told), **facts, "pictures": pictures})
             places[place] = number
         regions = viewed[0]["regions"] if viewed else {}
         self.viewed = {
@@ -161,13 +144,13 @@ class _Shown:
             "regions": [{"name": name, "colour": PALETTE[place % len(PALETTE)]} for place, name in enumerate(regions)],
             "cases": viewed,
         }
-        self.columns, cells = _columns(told)
+        self.columns, cells = columns_of(told)
         self.rows = [
-            {"name": case["name"], "cells": list(map(_cell, cells(case))), "place": places.get(place)}
+            {"name": case["name"], "cells": list(map(cell_of, cells(case))), "place": places.get(place)}
             for place, case in enumerate(cases[:LISTED])
         ]
         self.stills = list(self._stills(cases, places, told))
-        failures = [(case["name"], text) for case in cases for text in _failures(case, told)]
+        failures = [(case["name"], text) for case in cases for text in failures_of(case, told)]
         self.failures, self.more_failures = failures[:FAILURES], len(failures[FAILURES:])
         self.notes = list(self._notes(cases, pictured))
 
@@ -185,8 +168,8 @@ class _Shown:
             yield {
                 "title": title if case["score"] is not None else "a case",
                 "name": case["name"],
-                "text": _in_words(case, told),
-                "picture": _uri(still(case["pictures"], files), "jpeg"),
+                "text": in_words(case, told),
+                "picture": picture_uri(still(case["pictures"], files), "jpeg"),
                 "place": place,
             }
 
@@ -202,136 +185,7 @@ class _Shown:
             yield f"{unknown} of {len(cases)} cases have no truth: nothing of them is scored."
 
 
-def still(facts: Mapping[str, Any], files: Mapping[str, Path]) -> bytes:
-    """A JPEG of the axial slice of a case on which there is most to see, true to scale; truth filled, prediction
-    outlined; found boxes drawn through, of true ones the corners.
-    """
-    layers = {name: slices_of(file.read_bytes(), facts) for name, file in files.items()}
-    boxes = {name: np.array(corners).reshape(-1, 6) for name, corners in facts["boxes"].items()}
-    marked = [layer for name, layer in layers.items() if name in ("truth", "prediction")]
-    area = sum(((layer > 0) & (layer < IGNORED)).sum((1, 2)) for layer in marked) if marked else np.zeros(1)
-    corner = next((corners[0] for corners in boxes.values() if len(corners)), None)
-    position = int(np.argmax(area)) if np.any(area) else facts["shape"][0] // 2
-    if corner is not None:
-        position = min(max(int((corner[0] + corner[3]) / 2), 0), facts["shape"][0] - 1)
-    window = tuple(next(iter(facts["presets"].values())))
-    values = np.interp(layers["image"][position], facts["levels"], facts["values"])
-    drawn = {name: layers[name][position] for name in ("truth", "prediction") if name in layers}
-    colours = painted(
-        to_grey(values, window), facts["regions"], PALETTE, filled=drawn.get("truth"), outlined=drawn.get("prediction")
-    )
-    size = np.array(colours.shape[:2]) * facts["spacing"][1:]
-    height, width = np.maximum(1, np.round(STILL * size / size.max())).astype(int).tolist()
-    picture = Image.fromarray((255 * colours).round().astype(np.uint8)).resize((width, height))
-    down, across = height / colours.shape[0], width / colours.shape[1]
-    for name, colour in (("truth", TRUE), ("prediction", FOUND)):
-        for low, top, left, high, bottom, right in boxes.get(name, ())[:3]:
-            if low <= position + 0.5 <= high:
-                _frame(
-                    picture, (left * across, top * down, right * across, bottom * down), colour, whole=name != "truth"
-                )
-    return jpeg(picture)
-
-
-def _frame(picture: Image.Image, box: Sequence[float], colour: str, *, whole: bool) -> None:
-    """The border of a box (left, top, right, bottom), or the quarter of its sides next to the corners."""
-    left, top, right, bottom = map(round, box)
-    share = 0.5 if whole else 0.25
-    across, down = share * (right - left), share * (bottom - top)
-    for x, to_x in ((left, left + across), (right, right - across)):
-        for y, to_y in ((top, top + down), (bottom, bottom - down)):
-            ImageDraw.Draw(picture).line([(to_x, y), (x, y), (x, to_y)], fill=colour, width=2)
-
-
-# ---- words and numbers -----------------------------------------------------------------------------------------------
-
-
-def _columns(told: Mapping[str, Any]) -> tuple[list[str], Any]:
-    """The head of the table of cases, and from a case to its cells."""
-    cases = told["cases"]
-    if told["kind"] == "segmentation":
-        labels = list(dict.fromkeys(label for case in cases for label in case["labels"]))[:8]
-        hd95 = any("scores" in case and any(name.startswith("hd95_") for name in case["scores"]) for case in cases)
-        head = ["mean Dice"]
-        if len(labels) > 1:
-            head += [f"Dice {label}" for label in labels]
-        head += [f"{label}, ml (true)" for label in labels] + (["HD95, mm"] if hd95 else [])
-        return head, partial(_cells_of_labels, labels=labels, hd95=hd95)
-    if told["kind"] == "classification":
-        names = names_of(told)
-        return ["true", "answer", "probability", "of the true class"], lambda case: [
-            "" if case["truth"] is None else names[case["truth"]],
-            names[case["guess"]],
-            case["confidence"],
-            case["score"],
-        ]
-    keys = ("true", "found", "never_hit", "lowest_hit", "highest_false", "score")
-    head = ["true boxes", "found", "never hit", "lowest hit", "highest false", "margin"]
-    return head, lambda case: [case[key] for key in keys]
-
-
-def _cells_of_labels(case: Mapping[str, Any], labels: Sequence[str], hd95: bool) -> list[Any]:
-    told = [case["labels"].get(label, {}) for label in labels]
-    cells = [case["score"]] + ([numbers.get("dice") for numbers in told] if len(labels) > 1 else [])
-    for numbers in told:
-        true = numbers.get("truth_ml")
-        cells.append(_ml(numbers.get("predicted_ml", 0)) + ("" if true is None else f" ({_ml(true)})"))
-    distances = [value for name, value in case.get("scores", {}).items() if name.startswith("hd95_")]
-    distances = [value for value in distances if value is not None]
-    return cells + ([float(np.mean(distances)) if distances else None] if hd95 else [])
-
-
-def _cell(value: Any) -> tuple[str, str]:
-    """What is shown, and what is sorted by."""
-    if value is None:
-        return "-", ""
-    if isinstance(value, float):
-        return f"{value:.3f}", repr(value)
-    return str(value), str(value).split(" ")[0]
-
-
-def _in_words(case: Mapping[str, Any], told: Mapping[str, Any]) -> str:
-    """The numbers of a case in a line."""
-    if told["kind"] == "classification":
-        names = names_of(told)
-        true = "truth not known" if case["truth"] is None else f"true: {names[case['truth']]}"
-        return f"{true}; answer: {names[case['guess']]}, {case['confidence']:.0%}"
-    if told["kind"] == "detection":
-        true = "1 true box" if case["true"] == 1 else f"{case['true']} true boxes"
-        return f"{true}, {case['never_hit']} never hit; {case['found']} found"
-    parts = []
-    for label, numbers in case["labels"].items():
-        true = f" of {_ml(numbers['truth_ml'])}" if "truth_ml" in numbers else ""
-        value = f", Dice {numbers['dice']:.3f}" if numbers.get("dice") is not None else ""
-        parts.append(f"{label} {_ml(numbers['predicted_ml'])}{true} ml{value}")
-    return "; ".join(parts[:8]) + (f"; {len(parts) - 8} more" if len(parts) > 8 else "")
-
-
-def _ml(volume: float) -> str:
-    """Three digits, and no power of ten."""
-    return f"{volume:.0f}" if volume >= 100 else f"{volume:.3g}"
-
-
-def _failures(case: Mapping[str, Any], told: Mapping[str, Any]) -> Iterator[str]:
-    if not case["known"]:
-        return
-    if told["kind"] == "classification":
-        if case["guess"] != case["truth"] and case["confidence"] >= SURE:
-            names = names_of(told)
-            yield f"{names[case['guess']]} with {case['confidence']:.0%}, but it is {names[case['truth']]}"
-    elif told["kind"] == "detection":
-        if case["never_hit"]:
-            yield f"{case['never_hit']} of {case['true']} true boxes were never hit"
-    else:
-        for label, numbers in case["labels"].items():
-            if numbers["truth_ml"] > 0 and numbers["predicted_ml"] == 0:
-                yield f"{label}: missed, {_ml(numbers['truth_ml'])} ml"
-            elif numbers["truth_ml"] == 0 and numbers["predicted_ml"] > 0:
-                yield f"{label}: {_ml(numbers['predicted_ml'])} ml where there is none"
-            elif numbers["dice"] == 0:
-                yield f"{label}: in another place, Dice 0"
-        if any(name.startswith("hd95") for name in case.get("infinite", ())):
-            yield "distances are infinite, and not in their means"
+# ---- what is said of runs --------------------------------------------------------------------------------------------
 
 
 def _scores(runs: Sequence[ReportRun]) -> Iterator[Table]:
@@ -400,19 +254,9 @@ def _json(content: Mapping[str, Any]) -> Markup:
     return Markup(json.dumps(content, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c"))
 
 
-def _hash(text: str) -> str:
-    return f"sha256-{b64encode(sha256(text.encode()).digest()).decode()}"
-
-
-def _uri(content: bytes, kind: str) -> str:
-    return f"data:image/{kind};base64,{b64encode(content).decode()}"
-
-
 def _png(figure: Figure | Path) -> tuple[str, int]:
     """The figure, or a picture's file, and how many pixels of a page it is wide."""
     if isinstance(figure, Path):
         with Image.open(figure) as picture:
-            return _uri(figure.read_bytes(), "png"), picture.width
-    file = BytesIO()
-    figure.savefig(file, format="png", dpi=150)
-    return _uri(file.getvalue(), "png"), round(96 * figure.get_figwidth())
+            return picture_uri(figure.read_bytes(), "png"), picture.width
+    return picture_uri(png(figure, dpi=150), "png"), round(96 * figure.get_figwidth())
