@@ -198,5 +198,21 @@ def test_an_empty_data_set_is_refused():
         build_dataloader(Items([]), dict(type="DefaultSampler"), 2, seed=0)
 
 
+@pytest.mark.parametrize(
+    ("classes", "message"),
+    [
+        (("bright", "dark"), "class 0 is 'dark' in one part of the data and 'bright' in another; name the same"),
+        (("dark",), "class 1 is 'bright' in one part of the data and None in another"),
+        (("dark", "bright", "grey"), "has 3 classes, the model's head knows 2; set model.head.num_classes=3"),
+    ],
+    ids=str,
+)
+def test_classes_that_change_their_numbers_or_have_no_place_are_refused(tmp_path, classes, message):
+    settings = tiny.config(tmp_path, epochs=1)
+    settings.val_dataloader.dataset.metainfo = {"classes": classes}
+    with pytest.raises(ValueError, match=message):
+        tiny.train(settings)
+
+
 def test_the_tiny_set_is_found():
     assert tiny.TinyVolumes(length=3).targets().tolist() == [0, 1, 0]
