@@ -204,13 +204,20 @@ def test_too_few_samples_for_a_batch_are_refused_where_the_rest_is_dropped():
     assert len(build_dataloader(Items([0, 0, 1]), dict(type="DefaultSampler"), 3, seed=0, drop_last=True)) == 1
 
 
-def test_a_head_of_fewer_classes_than_the_data_is_refused_before_the_first_step(tmp_path):
-    config = tiny.config(tmp_path)
-    config.model.head.num_classes = 1
-    with pytest.raises(
-        ValueError, match=r"2 classes \(dark, bright\) and the head is of 1: set model.head.num_classes"
-    ):
-        tiny.train(config)
+@pytest.mark.parametrize(
+    ("classes", "message"),
+    [
+        (("bright", "dark"), "class 0 is 'dark' in one part of the data and 'bright' in another; name the same"),
+        (("dark",), "class 1 is 'bright' in one part of the data and None in another"),
+        (("dark", "bright", "grey"), "has 3 classes, the model's head knows 2; set model.head.num_classes=3"),
+    ],
+    ids=str,
+)
+def test_classes_that_change_their_numbers_or_have_no_place_are_refused(tmp_path, classes, message):
+    settings = tiny.config(tmp_path, epochs=1)
+    settings.val_dataloader.dataset.metainfo = {"classes": classes}
+    with pytest.raises(ValueError, match=message):
+        tiny.train(settings)
 
 
 def test_the_tiny_set_is_found():

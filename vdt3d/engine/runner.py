@@ -6,7 +6,7 @@ import platform
 import warnings
 from collections import defaultdict
 from functools import cached_property
-from itertools import count
+from itertools import count, zip_longest
 from pathlib import Path
 
 import mmengine
@@ -25,7 +25,7 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 import vdt3d
-from vdt3d.engine.data import build_dataloader
+from vdt3d.engine.data import KeyedDataset, build_dataloader
 from vdt3d.engine.distributed import init_distributed
 from vdt3d.engine.hooks.checkpoint import PreemptionHook, latest_checkpoint
 from vdt3d.engine.loops import ValLoop
@@ -52,6 +52,7 @@ class Runner(MMRunner):
 
     def __init__(self, *args, **kwargs):
         self._random_state: dict | None = None
+        self._classes: tuple[str, ...] = ()
         self.resumed_unvalidated = False
         super().__init__(*args, **kwargs)
         for handler, level in self._screen_levels:
@@ -85,7 +86,28 @@ class Runner(MMRunner):
     def build_dataloader(self, dataloader: dict | DataLoader, seed: int | None = None, **_) -> DataLoader:
         if isinstance(dataloader, DataLoader):
             return dataloader
-        return build_dataloader(**dataloader, seed=self.seed)
+        loader = build_dataloader(**dataloader, seed=self.seed)
+        self._check_classes(loader.dataset)
+        return loader
+
+    def _check_classes(self, dataset: KeyedDataset) -> None:
+        """Refuse data of which class numbers mean something else than in the data before, or more than the head knows.
+
+        A class folder that validation lacks would move the numbers of all classes behind it.
+        """
+        classes = tuple(dataset.metainfo.get("classes") or ())
+        if not classes:
+            return
+        known = getattr(getattr(self.bare_model, "head", None), "num_classes", len(classes))
+        if known < len(classes):
+            name = type(dataset.dataset).__name__
+            remedy = f"set model.head.num_classes={len(classes)}"
+            raise ValueError(f"{name} has {len(classes)} classes, the model's head knows {known}; {remedy}")
+        self._classes = self._classes or classes
+        for number, (one, other) in enumerate(zip_longest(self._classes, classes)):
+            if one != other:
+                finding = f"class {number} is {one!r} in one part of the data and {other!r} in another"
+                raise ValueError(f"{finding}; name the same classes in the same order (an empty folder is one too)")
 
     def build_train_loop(self, loop: dict | BaseLoop) -> BaseLoop:
         if isinstance(loop, BaseLoop):
@@ -93,15 +115,7 @@ class Runner(MMRunner):
         loop = dict(loop)
         if "type" not in loop:
             loop["type"] = "EpochBasedTrainLoop" if loop.pop("by_epoch", True) else "IterBasedTrainLoop"
-        loop = LOOPS.build(loop, default_args={"runner": self, "dataloader": self._train_dataloader})
-        classes = getattr(loop.dataloader.dataset, "metainfo", {}).get("classes") or ()
-        known = getattr(getattr(self.bare_model, "head", None), "num_classes", len(classes))
-        if len(classes) > known:  # the loss would say it in the words of an assertion, on a GPU late and elsewhere
-            raise ValueError(
-                f"the training data has {len(classes)} classes ({', '.join(map(str, classes[:10]))}"
-                f"{', ...' if len(classes) > 10 else ''}) and the head is of {known}: set model.head.num_classes"
-            )
-        return loop
+        return LOOPS.build(loop, default_args={"runner": self, "dataloader": self._train_dataloader})
 
     def build_log_processor(self, log_processor: dict | LogProcessor) -> LogProcessor:
         if isinstance(log_processor, dict):
