@@ -202,6 +202,15 @@ def test_a_file_that_is_no_whole_picture_is_named(pictures, content):
         ImageFolder(pictures, pipeline=[{"type": "LoadImageFromFile"}])[0]
 
 
+def test_pictures_of_more_than_8_bits_are_refused(pictures):
+    Image.fromarray(np.full((6, 8), 4095, np.uint16)).save(pictures / "ant/0.png")
+    found = ImageFolder(pictures, pipeline=[{"type": "LoadImageFromFile"}])
+    deep = next(number for number in range(len(found)) if found.get_data_info(number)["img_path"].endswith("png"))
+    with pytest.raises(ScanError, match=r"ant.0.png: has more than 8 bits a pixel \(mode I;16\); write it with 8"):
+        found[deep]
+    assert found[deep + 1]["img"].shape == (6, 8, 3)
+
+
 def test_what_fails_after_reading_is_no_fault_of_the_picture(pictures):
     def fail(picture):
         raise OSError("another file")

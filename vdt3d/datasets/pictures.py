@@ -8,11 +8,14 @@ import cv2
 import numpy as np
 import pandas as pd
 from mmpretrain.datasets import CustomDataset
+from PIL import Image
 
 from vdt3d.datasets.base import built, never_none, require_folder
 from vdt3d.datasets.splits import deal
 from vdt3d.io.checks import AGAIN, ScanError
 from vdt3d.registry import DATASETS
+
+MAY_BE_DEEP = (".png", ".tif", ".tiff")
 
 
 @DATASETS.register_module()
@@ -29,7 +32,7 @@ class ImageFolder(CustomDataset):
 
     Raises:
         ValueError: no such folder or part, no picture in the part, or a pipeline that returned None.
-        ScanError: (on use) a file that holds no whole picture.
+        ScanError: (on use) a file that holds no whole picture, or a grey one of more than 8 bits.
         RuntimeError: no picture in the folder.
     """
 
@@ -72,8 +75,19 @@ class ImageFolder(CustomDataset):
         picture = self.get_data_info(idx)
         path = picture["img_path"]
         try:
+            _require_8_bits(path)
             return never_none(self.pipeline(picture), path, self.pipeline)
         except (cv2.error, AssertionError, OSError) as error:
             if "img" in picture:  # it was read: the fault lies elsewhere
                 raise
             raise ScanError(path, f"cannot be read as a picture ({str(error).strip()})", AGAIN) from error
+
+
+def _require_8_bits(path: str) -> None:
+    """Raise ScanError for a grey picture of more bits: mmpretrain's decoder keeps the upper 8, which may be empty."""
+    if path.lower().endswith(MAY_BE_DEEP):
+        with Image.open(path) as picture:
+            if picture.mode.startswith(("I", "F")):
+                raise ScanError(
+                    path, f"has more than 8 bits a pixel (mode {picture.mode})", "write it with 8, scaled to 0..255"
+                )
