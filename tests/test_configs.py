@@ -35,7 +35,7 @@ ROOT = Path(__file__).resolve().parents[1]
 CONFIGS = sorted(
     path.relative_to(ROOT).as_posix() for path in (ROOT / "configs").rglob("*.py") if "_base_" not in path.parts
 )
-PICTURE_SETS = ("ImageFolder", "mmpretrain.ImageNet", "FractalPictures")
+PICTURE_SETS = ("ImageFolder", "ImageNet", "FractalPictures")
 SEGMENTORS = ("VolumeSegmentor", "SliceWindowSegmentor")
 DETECTORS = ("FasterRCNN3D",)
 PATCH = (16, 32, 32)  # the least that leaves a network of stride 16 several voxels to normalise

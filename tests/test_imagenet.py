@@ -5,10 +5,12 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import pytest
 import torch
 from mmengine.config import Config
 from mmengine.registry import DefaultScope
 
+from vdt3d.io import ScanError
 from vdt3d.registry import DATASETS
 
 BASE = Path(__file__).resolve().parents[1] / "configs/_base_/datasets/imagenet_vdt.py"
@@ -36,3 +38,7 @@ def test_folders_are_read_as_volumes(tmp_path: Path):
     shuffled = {tuple(train[0]["inputs"][0, :, 0, 0].tolist()) for _ in range(30)}
     assert shuffled == {(255, 0, 0), (0, 255, 0), (0, 0, 255)}
     assert train[0]["inputs"].dtype is torch.uint8
+    (tmp_path / "val/n00000007/0.JPEG").unlink()
+    (tmp_path / "val/n00000007/0.JPEG").write_bytes(b"")
+    with pytest.raises(ScanError, match=r"n00000007.0.JPEG: cannot be read as a picture"):
+        val[7]

@@ -5,7 +5,7 @@ from vdt3d.datasets.deeplesion import DeepLesion, SubVolume, read_box_lists
 from vdt3d.datasets.lesion_scans import LesionScans
 from vdt3d.datasets.lidc import LIDCClassification
 from vdt3d.datasets.medmnist import MedMNIST3D
-from vdt3d.datasets.pictures import ImageFolder
+from vdt3d.datasets.pictures import ImageFolder, ImageNet
 from vdt3d.datasets.slice_windows import SliceWindows
 from vdt3d.datasets.synthetic import FractalPictures, PhantomLesions, PhantomNodules
 from vdt3d.datasets.table import VolumeClassification
@@ -14,6 +14,7 @@ __all__ = [
     "DeepLesion",
     "FractalPictures",
     "ImageFolder",
+    "ImageNet",
     "LIDCClassification",
     "LesionScans",
     "MedMNIST3D",

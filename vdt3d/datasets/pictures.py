@@ -1,4 +1,4 @@
-"""ImageFolder: mmpretrain's folders of pictures, one folder a class, with a part held out for choices."""
+"""mmpretrain's data sets of pictures, which name the file that cannot be read: ImageNet, and any class folders."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -7,7 +7,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pandas as pd
-from mmpretrain.datasets import CustomDataset
+from mmpretrain import datasets as mmpretrain
 from PIL import Image
 
 from vdt3d.datasets.base import built, never_none, require_folder
@@ -18,8 +18,37 @@ from vdt3d.registry import DATASETS
 MAY_BE_DEEP = (".png", ".tif", ".tiff")
 
 
+class Pictures(mmpretrain.CustomDataset):
+    """mmpretrain's ``CustomDataset``, whose transforms are looked up here first.
+
+    Raises:
+        ValueError: (on use) the pipeline returned None.
+        ScanError: (on use) a file that holds no whole picture, or a grey one of more than 8 bits.
+    """
+
+    def __init__(self, *args, pipeline: Sequence[dict | Callable] = (), **kwargs):
+        super().__init__(*args, pipeline=built(pipeline), **kwargs)
+
+    def prepare_data(self, idx: int) -> Any:
+        """Send picture ``idx`` through the pipeline, which may not drop it."""
+        picture = self.get_data_info(idx)
+        path = picture["img_path"]
+        try:
+            _require_8_bits(path)
+            return never_none(self.pipeline(picture), path, self.pipeline)
+        except (cv2.error, AssertionError, OSError) as error:
+            if "img" in picture:  # it was read: the fault lies elsewhere
+                raise
+            raise ScanError(path, f"cannot be read as a picture ({str(error).strip()})", AGAIN) from error
+
+
 @DATASETS.register_module()
-class ImageFolder(CustomDataset):
+class ImageNet(Pictures, mmpretrain.ImageNet):
+    """ImageNet-1k: ``data_root``/train/WNID/*.JPEG and ``data_root``/val/WNID/*.JPEG, or val flat with meta/val.txt."""
+
+
+@DATASETS.register_module()
+class ImageFolder(Pictures):
     """Pictures as ``data_root``/CLASS/*.jpg.
 
     Args:
@@ -36,19 +65,11 @@ class ImageFolder(CustomDataset):
         RuntimeError: no picture in the folder.
     """
 
-    def __init__(
-        self,
-        data_root: str | Path,
-        *,
-        part: str = "all",
-        one_in: int = 10,
-        pipeline: Sequence[dict | Callable] = (),
-        **kwargs,
-    ):
+    def __init__(self, data_root: str | Path, *, part: str = "all", one_in: int = 10, **kwargs):
         if part not in ("all", "train", "val") or one_in < 2:
             raise ValueError(f"part='{part}', one_in={one_in}: part is 'all', 'train' or 'val', one_in 2 or more")
         self.part, self.one_in = part, one_in
-        super().__init__(data_root=str(data_root), pipeline=built(pipeline), **kwargs)
+        super().__init__(data_root=str(data_root), **kwargs)
 
     def load_data_list(self) -> list[dict]:
         """The pictures of the part, by class and name."""
@@ -69,18 +90,6 @@ class ImageFolder(CustomDataset):
     def targets(self) -> np.ndarray:
         """(N,) class index of every picture, in order; reads none."""
         return np.array(self.get_gt_labels())
-
-    def prepare_data(self, idx: int) -> Any:
-        """Send picture ``idx`` through the pipeline, which may not drop it."""
-        picture = self.get_data_info(idx)
-        path = picture["img_path"]
-        try:
-            _require_8_bits(path)
-            return never_none(self.pipeline(picture), path, self.pipeline)
-        except (cv2.error, AssertionError, OSError) as error:
-            if "img" in picture:  # it was read: the fault lies elsewhere
-                raise
-            raise ScanError(path, f"cannot be read as a picture ({str(error).strip()})", AGAIN) from error
 
 
 def _require_8_bits(path: str) -> None:
