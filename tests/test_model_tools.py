@@ -272,7 +272,7 @@ def test_what_does_not_fit_its_config_is_not_published(trained, tmp_path, capsys
     Config.fromfile(trained / "net_scratch_1xb2_tiny.py").dump(other)
     other.write_text(other.read_text().replace("num_classes=2", "num_classes=3"))
     words = ["publish", trained / "epoch_2.pth", tmp_path / "out", "--name", "a", "--config", other]
-    assert "head.fc.weight: file (2, 8), model (3, 8)" in refused(words, capsys)
+    assert "head.fc.weight (file (2, 8), model (3, 8))" in refused(words, capsys)
     assert "letters, digits" in refused([*words[:4], "a/b", *words[5:]], capsys)
     with pytest.raises(SystemExit):
         main([str(word) for word in [*words, "--metric", "auc"]])

@@ -84,9 +84,9 @@ class _Handler(BaseHTTPRequestHandler):
         self._send(body[half:])
 
     def _send(self, body: bytes) -> None:
+        self.server.sent += len(body)  # before the client has it, who may ask at once
         self.wfile.write(body)
         self.wfile.flush()
-        self.server.sent += len(body)
 
 
 @contextmanager
