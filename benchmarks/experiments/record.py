@@ -40,9 +40,15 @@ def once(experiment: str, key: dict, run: Callable[[], dict]) -> None:
     print(json.dumps(line))
 
 
-def train(config: str, work_dir: Path, *options: str, arguments: tuple[str, ...] = ()) -> list[dict]:
+def train(
+    config: str, work_dir: Path, *options: str, arguments: tuple[str, ...] = (), processes: int = 1
+) -> list[dict]:
     """Train (or go on training) a config and return its scores, one dict a validation."""
-    _tool("train.py", config, "--work-dir", str(work_dir), "--resume", *arguments, *_options(options))
+    words = ("--work-dir", str(work_dir), "--resume", *arguments, *_options(options))
+    if processes == 1:
+        _tool("train.py", config, *words)
+    else:
+        _run("bash", ROOT / "tools" / "dist_train.sh", config, str(processes), *words)
     return [json.loads(line) for line in (work_dir / "scores.jsonl").read_text().splitlines()]
 
 
@@ -60,8 +66,11 @@ def _options(options: tuple[str, ...]) -> list[str]:
 
 
 def _tool(name: str, *arguments: str) -> None:
-    environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    subprocess.run([sys.executable, ROOT / "tools" / name, *arguments], check=True, cwd=ROOT, env=environment)
+    _run(sys.executable, ROOT / "tools" / name, *arguments)
+
+
+def _run(*words: str | Path) -> None:
+    subprocess.run(words, check=True, cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)})
 
 
 def _cpu_minutes() -> float:
