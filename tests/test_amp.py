@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 from vdt3d.engine import AmpOptimWrapper, Runner
+from vdt3d.engine.runner import to_channels_last
 
 BF16 = dict(type="AmpOptimWrapper", optimizer=dict(type="SGD", lr=0.1, momentum=0.9))
 
@@ -64,6 +65,11 @@ def test_synchronised_norms_become_plain_ones_and_weights_channels_last(tmp_path
     assert isinstance(runner.model.backbone.norm, nn.Module)
     assert not [part for part in runner.model.modules() if isinstance(part, nn.SyncBatchNorm)]
     assert runner.model.backbone.conv.weight.is_contiguous(memory_format=torch.channels_last_3d)
+    point = torch.nn.Conv3d(4, 2, 1)
+    before = point.weight.clone()
+    to_channels_last(point)
+    assert point.weight.stride() == (4, 1, 4, 4, 4)  # or DistributedDataParallel warns of its gradients
+    assert torch.equal(point.weight, before)
     runner.train()  # batch statistics of one process
 
 

@@ -324,7 +324,9 @@ def to_channels_last(model: nn.Module) -> None:
     formats = {5: torch.channels_last_3d, 4: torch.channels_last}
     for parameter in model.parameters():
         if parameter.dim() in formats:
-            parameter.data = parameter.data.contiguous(memory_format=formats[parameter.dim()])
+            # Kernels of one voxel lie alike in either order; their strides say which, as those of gradients will.
+            ordered = torch.empty_like(parameter, memory_format=formats[parameter.dim()])
+            parameter.data = ordered.copy_(parameter.data)
 
 
 def _metrics(evaluator: dict | list | None) -> list[dict]:
