@@ -47,7 +47,7 @@ def test_overlapping_scores_are_averaged(weights):
     # both gets the mean of 0.5 and -1.5; in a window of two both voxels are as far from its middle.
     row = torch.tensor([0.0, 1.0, 4.0]).view(1, 1, 1, 3)
     inferer = SlidingWindow((1, 1, 2), stride=(1, 1, 1), weights=weights)
-    assert inferer.logits(less_mean, row).flatten().tolist() == pytest.approx([-0.5, -0.5, 1.5])
+    assert inferer.logits(less_mean, row).flatten().tolist() == pytest.approx([-0.5, -0.5, 1.5], rel=1e-5)
     assert inferer(less_mean, row).flatten().tolist() == [0, 0, 1]
 
 

@@ -28,7 +28,7 @@ def test_a_stack_of_equal_slices_is_answered_as_the_picture(how, depth):
     answer = torch.conv3d(stack, inflate_kernel(weight, depth, how))
     assert answer.shape[2] == 3
     for piece in answer.unbind(2):
-        assert torch.allclose(piece, torch.conv2d(picture, weight), atol=1e-5)
+        assert torch.allclose(piece, torch.conv2d(picture, weight), atol=1e-4)
 
 
 def test_the_filling_must_be_named():
@@ -45,7 +45,7 @@ def test_copies_of_a_grey_image_are_answered_as_before(dims, given, channels):
     before = conv(grey.repeat(1, given, *[1] * dims), weight)
     fitted = fit_input_channels(weight, channels)
     assert fitted.shape[1] == channels
-    assert torch.allclose(conv(grey.repeat(1, channels, *[1] * dims), fitted), before, atol=1e-5)
+    assert torch.allclose(conv(grey.repeat(1, channels, *[1] * dims), fitted), before, atol=1e-4)
 
 
 @pytest.mark.parametrize(

@@ -249,5 +249,5 @@ def test_features_of_a_registered_network():
 def test_networks_that_do_not_exist():
     with pytest.raises(ValueError, match=r"say 'torchvision\.NAME' or 'timm\.NAME'"):
         Convert2d("torchvision.resnet19")
-    with pytest.raises(ValueError, match=r"out_indices=\[7\], but torchvision.resnet18 has the features 0 to 4"):
+    with pytest.raises(ValueError, match=r"out_indices=\[7\], but ResNet has the features 0 to 4"):
         Convert2d("torchvision.resnet18", out_indices=(7,))

@@ -80,8 +80,8 @@ def random(classes: int = 3) -> tuple[Tensor, Tensor]:
 def test_the_published_numbers(loss: VolumeLoss, terms: dict, totals: tuple, classes: int):
     parts = loss.parts(*golden(classes))
     for name, values in terms.items():
-        assert parts[name].item() == pytest.approx(values[classes - 2], abs=1.2e-6)
-    assert loss(*golden(classes)).item() == pytest.approx(totals[classes - 2], abs=1.5e-6)
+        assert parts[name].item() == pytest.approx(values[classes - 2], abs=5e-6)
+    assert loss(*golden(classes)).item() == pytest.approx(totals[classes - 2], abs=5e-6)
 
 
 def test_a_perfect_answer_costs_nothing_but_in_the_published_combo():

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 from mmengine.optim import OptimWrapper
-from torch import Tensor
+from torch import Tensor, nn
 
 from medseg.models import FCNHead3D, LabelScheme, LIDCFCNHead, PseudoHead, UNet3D, UNetNeck, VolumeSegmentor
 from medseg.models.targets import shrink_targets
@@ -405,13 +405,16 @@ def test_the_genesis_network_trains():
 
 
 def test_training_in_bfloat16_follows_float32():
+    """Later losses may differ by more: AdamW's first steps follow the signs of gradients, which rounding can change."""
     options = dict(num_classes=3, deep_supervision=1, dropout_ratio=0.0)
     losses = {}
     for wrapper in (OptimWrapper, partial(AmpOptimWrapper, dtype="bfloat16")):
         model = segmentor(head=options, norm=dict(type="IN3d", affine=True))
         losses[wrapper] = trained(model, wrapper=wrapper)
-    float32, bfloat16 = losses.values()
-    assert bfloat16 == pytest.approx(float32, rel=0.03) and bfloat16 != float32
+    (float32, _), (bfloat16, last) = losses.values()
+    convs = sum(isinstance(module, nn.Conv3d) for module in model.modules())
+    assert bfloat16 == pytest.approx(float32, rel=convs * 2**-9) and bfloat16 != float32  # each rounds by 2**-9 at most
+    assert last < 0.9 * bfloat16
 
 
 def test_it_survives_a_save(tmp_path):

@@ -157,7 +157,7 @@ def test_centring_is_the_2d_network_on_the_centre_slice(kind):
     flat, windows = learnt(tiny(kind, slices=1)), torch.randn(2, 1, 5, 32, 32)
     network = inflated(kind, "centre", flat)
     for one, other in zip(network(windows), flat(windows[:, :, 2:3]), strict=True):
-        assert (one - other).abs().max() == 0
+        torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-5)  # other orders of the same sums
 
 
 @pytest.mark.parametrize("kind", KINDS)
