@@ -210,7 +210,6 @@ def shrink_pipeline(pipeline: list[dict]) -> None:
     small = {
         "RandomPatch3D": dict(size=PATCH),
         "RandomZCrop": dict(depth=PATCH[0]),
-        "RandomResize3D": dict(size=PATCH[1:]),
         "RandomChoiceResize3D": dict(sizes=(64, 96)),
         "RandomShiftCrop3D": dict(size=PATCH[0], shift=1),
         "CenterCrop3D": dict(size=PATCH[0]),

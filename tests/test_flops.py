@@ -285,7 +285,7 @@ ANY = (1, math.inf)
         (dict(type="PadToMultiple3D", divisor=(4, 4, 5)), [(8, 8), (12, 12), (5, math.inf)]),
         (dict(type="Resize3D", size=(3, 4, 5)), [(3, 3), (4, 4), (5, 5)]),
         (dict(type="ResampleSpacing3D", spacing=(None, 2, 2)), [(6, 8), ANY, ANY]),
-        (dict(type="RandomResize3D", size=(16, 16)), [(6, 8), ANY, ANY]),
+        (dict(type="RandomResize3D"), [(6, 8), ANY, ANY]),
         (dict(type="RandomZoom3D"), [ANY] * 3),
         (dict(type="RandomZoom3D", in_slices=True), [(6, 8), ANY, ANY]),
         (dict(type="Normalize3D", mean=0, std=1), [(6, 8), (9, 9), ANY]),

@@ -14,7 +14,8 @@ import pytest
 from medseg.datasets import VolumeSegmentation
 from medseg.datasets.prepare import Report, prepare
 from vdt3d.cli import main
-from vdt3d.io import cache, list_cases, read_case, write_nifti
+from vdt3d.cli.prepare import _spacing
+from vdt3d.io import ScanError, cache, list_cases, read_case, write_nifti
 from vdt3d.structures import LabelMap, Volume, affine_from_spacing
 from vdt3d.transforms import FingerprintNormalize, ZScore, undo
 
@@ -132,6 +133,29 @@ def test_the_median_spacing_is_measured_first(two: Path):
     assert report.fingerprint["pipeline"][-1] == {"type": "ResampleSpacing3D", "spacing": [3, 1, 1]}
     assert report.fingerprint["per_case"]["b"]["spacing"] == [4, 1, 1]
     assert new(run(two, spacing="median")) == []
+
+
+def test_an_axis_may_keep_its_spacing(two: Path):
+    assert _spacing(["1", "None", "none"]) == (1, None, None)
+    run(two, spacing=(1.0, None, None))
+    found = json.loads((two / "prepared/fingerprint.json").read_text())
+    assert found["pipeline"][-1] == {"type": "ResampleSpacing3D", "spacing": [1.0, None, None]}
+    # 4 slices of 2 and of 4 mm become 8 and 16 of 1 mm; rows and columns stay.
+    shapes = {name: (case["prepared_shape"], case["prepared_spacing"]) for name, case in found["per_case"].items()}
+    assert shapes == {"a": ([8, 4, 5], [1, 1, 1]), "b": ([16, 4, 5], [1, 1, 1])}
+    scans = VolumeSegmentation(two, split="trainval", prepared="prepared", spacing=(1, None, None), whole_scans=True)
+    assert [scans.read(scans.get_data_info(index)).image.shape for index in range(2)] == [(8, 4, 5), (16, 4, 5)]
+
+
+@pytest.mark.parametrize(("prepared", "named"), [(None, "not resampled"), ((2.0, 1.0, 1.0), "2.0, 1.0, 1.0")])
+def test_data_prepared_at_another_spacing_is_refused(prepared, named: str, two: Path):
+    run(two, spacing=prepared)
+    with pytest.raises(ScanError) as refused:
+        VolumeSegmentation(two, split="trainval", prepared="prepared", spacing=(1, None, None))
+    said = str(refused.value)
+    assert "fingerprint.json" in said and named in said and "--spacing 1 None None" in said
+    with pytest.raises(ValueError, match="prepared"):
+        VolumeSegmentation(two, split="trainval", spacing=(1, None, None))
 
 
 KINDS = {  # of scan, with the shape that the preparation leaves

@@ -59,7 +59,7 @@ EXAMPLES = {
     "RandomGaussianNoise": {"std": 0.1},
     "RandomLowResolution3D": {"zoom": (0.5, 0.7), "prob": 1},
     "RandomPatch3D": {"size": (2, 7, 4), "pad_value": 0},
-    "RandomResize3D": {"size": (6, 8)},
+    "RandomResize3D": {},
     "RandomRotate90": {},
     "RandomScaleShift": {},
     "RandomShiftCrop3D": {"size": (2, 3, 4), "shift": 1},

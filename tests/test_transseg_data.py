@@ -199,8 +199,11 @@ def test_both_pipelines_give_windows_of_one_size(name, side):
                 assert len(held[2]) == 1  # the slice in the middle is never padding
 
 
-def test_the_published_pipeline_differs_in_the_depth_alone():
-    default, published = (base("transseg")[f"{name}train_pipeline"] for name in ("", "published_"))
+def test_the_published_pipeline_differs_in_the_depth_and_scales_after_the_zoom():
+    config = base("transseg")
+    published = config.published_train_pipeline
+    assert [step.type for step in published[:4]] == ["Pad3D", "RandomZoom3D", "RandomCrop3D", "Window"]
+    default, published = config.augment, [*published[1:3], *published[4:]]
     changed = {ours.type: (ours, theirs) for ours, theirs in zip(default, published, strict=True) if ours != theirs}
     zoom, published_zoom = changed["RandomZoom3D"]
     assert zoom == {**published_zoom, "in_slices": True}
@@ -235,7 +238,7 @@ val_dataloader = dict(dataset=dict(**data, pipeline=[*scale, _base_.pack]))
     assert (train.type, train.window) == ("SliceWindows", {"slices": 5})
     assert [step.type for step in val.pipeline] == ["Percentile3D", "Pad3D", "PackSegmentation"]
     assert (val.split, val.whole_scans, val.task) == ("val", True, 1)
-    for augment in (train.pipeline[2:], config.published_augment):
+    for augment in (train.pipeline[2:], config.published_train_pipeline):
         # Whatever the size of the slices, the windows of a batch are of one.
         data = Sample(Volume(np.random.default_rng(0).random((4, 5, side + 30, side - 20))), name="case")
         for transform in built(augment):

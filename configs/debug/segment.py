@@ -9,12 +9,14 @@ model = dict(
     test_cfg=dict(inferer=dict(type="SlidingWindow", window=patch)),
 )
 normalize = [dict(type="Window", center=40, width=400), dict(type="Normalize3D", mean=0.4, std=0.3)]
+reorient = dict(type="Reorient3D")
 train_pipeline = [
+    reorient,
     dict(type="RandomPatch3D", size=patch, foreground=0.5),
     *normalize,
     dict(type="PackSegmentation"),
 ]
-test_pipeline = [*normalize, dict(type="PackSegmentation")]
+test_pipeline = [reorient, *normalize, dict(type="PackSegmentation")]
 dataset = dict(type="PhantomOrgans", data_root="data/generated/organs", make=dict(cases=40))
 train_dataloader = dict(
     batch_size=2,

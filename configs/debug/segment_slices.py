@@ -9,19 +9,25 @@ model = dict(
     regions=dict(large_bowel=(1, 3, 5, 7), small_bowel=(2, 3, 6, 7), stomach=(4, 5, 6, 7)),
     window=window,
 )
+reorient = dict(type="Reorient3D")
 train_pipeline = [
     dict(type="Percentile3D"),
     dict(type="RandomPatch3D", size=(None, 48, 48), foreground=0),
     dict(type="RandomGaussianNoise", std=0.05),
     dict(type="PackSegmentation"),
 ]
-test_pipeline = [dict(type="Percentile3D"), dict(type="PackSegmentation")]
+test_pipeline = [reorient, dict(type="Percentile3D"), dict(type="PackSegmentation")]
 dataset = dict(type="PhantomGITract", data_root="data/generated/gi_tract", make=dict(cases=5), fold=int("{{$FOLD:0}}"))
 train_dataloader = dict(
     batch_size=8,
     num_workers=0,
     sampler=dict(type="DefaultSampler", shuffle=True),
-    dataset=dict(type="SliceWindows", dataset=dict(**dataset, split="train"), window=window, pipeline=train_pipeline),
+    dataset=dict(
+        type="SliceWindows",
+        dataset=dict(**dataset, split="train", pipeline=[reorient]),
+        window=window,
+        pipeline=train_pipeline,
+    ),
 )
 val_dataloader = dict(
     batch_size=1,

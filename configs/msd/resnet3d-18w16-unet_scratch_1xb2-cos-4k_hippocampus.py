@@ -6,7 +6,9 @@ model = dict(
     decode_head=dict(num_classes=3, num_convs=0, dropout_ratio=0),
     test_cfg=dict(inferer=dict(type="WholeVolume", divisor=16)),
 )
+reorient = dict(type="Reorient3D")
 train_pipeline = [
+    reorient,
     dict(type="ZScore"),
     dict(type="RandomSpatial3D", rotate=15, rotate_prob=0.3, scale=(0.85, 1.2), scale_prob=0.3),
     dict(type="RandomPatch3D", size=(40, 56, 40), foreground=0, pad_value=0),
@@ -16,7 +18,7 @@ train_pipeline = [
     dict(type="RandomContrast3D"),
     dict(type="PackSegmentation"),
 ]
-test_pipeline = [dict(type="ZScore"), dict(type="PackSegmentation")]
+test_pipeline = [reorient, dict(type="ZScore"), dict(type="PackSegmentation")]
 dataset = dict(type="MSD", task=4, data_root="data/msd/Task04_Hippocampus")
 train_dataloader = dict(
     batch_size=2,

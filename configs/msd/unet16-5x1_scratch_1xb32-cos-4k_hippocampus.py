@@ -34,7 +34,7 @@ train_dataloader = dict(
     dataset=dict(
         _delete_=True,
         type="SliceWindows",
-        dataset=dict(**_base_.dataset, split="train"),
+        dataset=dict(**_base_.dataset, split="train", pipeline=[_base_.reorient]),
         window=window,
         pipeline=train_pipeline,
     ),

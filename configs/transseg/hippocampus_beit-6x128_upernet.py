@@ -19,7 +19,12 @@ model = dict(
         _delete_=True, type="UPerHead", in_index=(0, 1, 2, 3), channels=64, dropout_ratio=0, norm_cfg=norm_cfg
     ),
 )
-test_pipeline = [dict(type="ZScore"), dict(type="Pad3D", size=size), dict(type="PackSegmentation")]
+test_pipeline = [
+    _base_.reorient,
+    dict(type="ZScore"),
+    dict(type="Pad3D", size=size),
+    dict(type="PackSegmentation"),
+]
 val_dataloader = dict(dataset=dict(pipeline=test_pipeline))
 test_dataloader = dict(dataset=dict(pipeline=test_pipeline))
 optim_wrapper = dict(optimizer=dict(lr=1e-3, weight_decay=0.05))

@@ -42,6 +42,8 @@ class VolumeSegmentation(VolumeDataset):
         group: a pattern whose first bracket, in a case's name, is the patient: ``r"(patient\\d+)_"``. Without it,
             every case counts as a patient.
         prepared: folder made by tools/dataset/prepare.py, in ``data_root``.
+        spacing: (z, y, x) in mm to which ``prepared`` must have been resampled, with None for an axis that keeps its
+            spacing; left out, any preparation is accepted.
         whole_scans: put the label map into ``reference`` instead of ``label_map``.
         reader: options of ``vdt3d.io.read_volume``, such as ``dict(nan="zero")`` or ``dict(shear="resample")``.
 
@@ -52,7 +54,7 @@ class VolumeSegmentation(VolumeDataset):
 
     Raises:
         ValueError: an unknown choice, or a split that does not fit the cases.
-        ScanError: a file is missing or does not fit the others.
+        ScanError: a file is missing or does not fit the others; ``prepared`` has another spacing than ``spacing``.
     """
 
     METAINFO = {"classes": ()}
@@ -68,6 +70,7 @@ class VolumeSegmentation(VolumeDataset):
         folds: int = 5,
         group: str | None = None,
         prepared: str | Path | None = None,
+        spacing: tuple[float | None, float | None, float | None] | None = None,
         whole_scans: bool = False,
         reader: dict[str, Any] | None = None,
         **kwargs,
@@ -78,7 +81,10 @@ class VolumeSegmentation(VolumeDataset):
             )
         self.split, self.fold, self.folds, self.whole_scans = split, fold, folds, whole_scans
         self.split_file = None if split_file is None else located(split_file, data_root)
+        if spacing is not None and prepared is None:
+            raise ValueError(f"spacing={spacing}: only a prepared data set is resampled; give prepared='prepared' too")
         self.prepared = None if prepared is None else Path(data_root, prepared)
+        self.spacing = None if spacing is None else tuple(spacing)
         self.cache = None if prepared is None or whole_scans else self.prepared / "cases"
         self.steps: list[Callable[[Sample], Sample]] = []
         self.statistics: dict[str, tuple[float, ...]] = {}
@@ -171,6 +177,12 @@ class VolumeSegmentation(VolumeDataset):
         except (OSError, ValueError, KeyError, TypeError) as error:
             finding = f"is not the fingerprint of a prepared data set ({type(error).__name__}: {error})"
             raise ScanError(path, finding, "prepare it (tools/dataset/prepare.py), or leave prepared out") from error
+        resampled = [tuple(step["spacing"]) for step in found["pipeline"] if step["type"] == "ResampleSpacing3D"]
+        if self.spacing is not None and resampled != [self.spacing]:
+            had = f"was resampled to (z, y, x) {resampled[0]} mm" if resampled else "was not resampled"
+            words = " ".join(map(str, self.spacing))
+            finding = f"{had}, but the config expects {self.spacing} (dataset.spacing)"
+            raise ScanError(path, finding, f"prepare it again with --spacing {words}")
 
     def _group_of(self, name: str) -> str:
         if not self.group:

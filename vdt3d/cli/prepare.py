@@ -37,7 +37,10 @@ def add_arguments(parser: ArgumentParser) -> None:
     )
     parser.add_argument("dst", type=Path, help="folder to make: the data_root of the configs")
     parser.add_argument(
-        "--spacing", nargs="+", metavar="MM", help="sample every case with z y x mm, or with the data set's 'median'"
+        "--spacing",
+        nargs="+",
+        metavar="MM",
+        help="resample every case to z y x mm, None for an axis that keeps its spacing, or to the data set's 'median'",
     )
     parser.add_argument("--workers", type=int, help="processes (default: half of the processor's threads, at most 8)")
     parser.add_argument("--no-cache", action="store_true", help="convert and check only")
@@ -128,14 +131,20 @@ def _refuse_others(args: Namespace, known: set[str]) -> None:
         raise ValueError(f"prepare {args.name} knows no {flags}; leave it out")
 
 
-def _spacing(words: list[str] | None) -> tuple[float, ...] | str | None:
-    """What ``--spacing`` says, for ``prepare`` to judge."""
+def _spacing(words: list[str] | None) -> tuple[float | None, ...] | str | None:
+    """Parse ``--spacing``; ``prepare`` checks the numbers.
+
+    Raises:
+        ValueError: a word is neither a number nor None.
+    """
     if words is None or words == ["median"]:
         return words and "median"
     try:
-        return tuple(map(float, words))
+        return tuple(None if word.lower() == "none" else float(word) for word in words)
     except ValueError:
-        raise ValueError(f"--spacing wants three numbers (z y x) or 'median', got {' '.join(words)}") from None
+        raise ValueError(
+            f"--spacing {' '.join(words)}: expected three numbers in mm (z y x), None to keep an axis, or 'median'"
+        ) from None
 
 
 def _table(found: dict):

@@ -14,7 +14,7 @@ from vdt3d.datasets.base import VolumeDataset, built, never_none
 from vdt3d.io.cache import case_statistics
 from vdt3d.registry import DATASETS
 from vdt3d.structures import IGNORED, Sample, SliceWindow
-from vdt3d.transforms import CutWindow
+from vdt3d.transforms import CutWindow, Reorient3D
 
 MOST_CASES = 256  # kept open at a time, however small: each may hold files of a cache
 
@@ -29,15 +29,16 @@ class SliceWindows(Dataset):
     in memory as far as ``cache_mb`` goes; prepare a data set that is larger.
 
     Args:
-        dataset: the volume data set, or its config, without a pipeline.
+        dataset: the volume data set, or its config. Its pipeline may hold ``Reorient3D`` alone, so that slices follow
+            one another from feet to head whatever the files' orientation; a prepared data set needs none.
         window: arguments of ``SliceWindow``; the model must be given the same.
         axis: "D", "H" or "W": along which axis of the scans slices follow one another.
         pipeline: transforms, or their configs, from ``Sample`` to what the data loader collates.
         cache_mb: how much of scans that are read whole is kept, in each process that reads.
 
     Raises:
-        ValueError: a window or axis that cannot be; the data set has a pipeline of its own, or reads whole scans with
-            their truth for scoring (``whole_scans``).
+        ValueError: a window or axis that cannot be; the data set has a pipeline of more than ``Reorient3D``, or reads
+            whole scans with their truth for scoring (``whole_scans``).
     """
 
     def __init__(
@@ -52,10 +53,12 @@ class SliceWindows(Dataset):
         self.window = SliceWindow.of(window)
         self.cut = CutWindow(self.window, axis)
         self.dataset = DATASETS.build(dataset) if isinstance(dataset, dict) else dataset
-        if self.dataset.pipeline.transforms or getattr(self.dataset, "whole_scans", False):
+        others = [type(step).__name__ for step in self.dataset.pipeline.transforms if not isinstance(step, Reorient3D)]
+        if others or getattr(self.dataset, "whole_scans", False):
+            found = f"pipeline with {', '.join(others)}" if others else "whole_scans=True"
             raise ValueError(
-                f"the data set within SliceWindows ({type(self.dataset).__name__}) hands out cases as they are read: "
-                "leave its pipeline and whole_scans out; the pipeline belongs to SliceWindows"
+                f"the data set within SliceWindows ({type(self.dataset).__name__}) has {found}; it may have "
+                "pipeline=[dict(type='Reorient3D')] and no whole_scans: give SliceWindows the other transforms"
             )
         self.pipeline = Compose(built(pipeline))
         self._most_bytes = cache_mb << 20
@@ -121,9 +124,8 @@ class SliceWindows(Dataset):
         if sample is not None:
             self._kept[number] = sample
             return sample
-        sample = self._kept[number] = self._with_statistics(
-            number, self.dataset.read(self.dataset.get_data_info(number))
-        )
+        read = self.dataset.pipeline(self.dataset.read(self.dataset.get_data_info(number)))
+        sample = self._kept[number] = self._with_statistics(number, read)
         while len(self._kept) > 1 and (len(self._kept) > MOST_CASES or self._held() > self._most_bytes):
             self._kept.popitem(last=False)
         return sample

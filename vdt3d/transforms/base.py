@@ -40,6 +40,10 @@ class SpatialTransform(Transform):
         boxes = None if sample.boxes is None else sample.boxes.on(image.affine)
         return sample.replace(image=image, label_map=label_map, boxes=boxes)
 
+    def moves(self, **drawn) -> bool:
+        """Return whether these draws move any voxel."""
+        return True
+
     def undo(self, volume: Grid, **drawn) -> Grid:
         """Bring a volume (a prediction, say) from the grid after this transform back to the grid before it."""
         raise NotImplementedError(f"{type(self).__name__} cannot be undone")

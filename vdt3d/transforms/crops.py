@@ -89,13 +89,17 @@ class RandomCrop3D(Cut):
 
 @TRANSFORMS.register_module()
 class Pad3D(Cut):
-    """Surround the volume with 0, evenly, until it has at least ``size`` (D, H, W) voxels; None leaves an axis alone.
+    """Surround the volume evenly until it has at least ``size`` (D, H, W) voxels; None leaves an axis alone.
 
-    In Hounsfield units 0 is water: put it after ``Window`` (0 is the window's low end) or ``Normalize3D`` (the mean).
+    Args:
+        size: voxels along (D, H, W), or one number for all three.
+        pad_value: image value of the added voxels, in the units at this point of the pipeline. 0 fits after ``Window``
+            (its low end) and ``Normalize3D`` (the mean); in Hounsfield units 0 is water and -1024 is air. Added voxels
+            of a label map are 0.
     """
 
-    def __init__(self, size: int | Sequence[int | None]):
-        self.size = sides(size)
+    def __init__(self, size: int | Sequence[int | None], *, pad_value: float = 0):
+        self.size, self.pad_value = sides(size), pad_value
 
     def draw(self, sample: Sample, rng: np.random.Generator) -> dict[str, Any]:
         shape = sample.image.shape

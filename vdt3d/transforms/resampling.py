@@ -63,25 +63,25 @@ class ResampleSpacing3D(Resampling):
 
 @TRANSFORMS.register_module()
 class RandomResize3D(Resampling):
-    """Zoom the slices so that they fit ``size`` (H, W) times a ratio uniform in ``scale``; sides keep their ratio.
+    """Zoom height and width by one ratio, uniform in ``scale``; the number of slices stays.
 
-    The number of slices stays. The published augmentation of abdominal CT.
+    Published augmentation of abdominal CT: bilinear, to ``int(ratio * side)`` pixels, at least one. The ratio applies
+    to whatever the slices are, so a crop before it does not change the magnification.
 
     Args:
-        size: what slices fit into at ratio 1.
-        scale: the least and the greatest ratio.
+        scale: the least and the greatest ratio; 1 keeps the size.
 
     Raises:
-        ValueError: the sizes are not whole and positive, or the ratios not positive and in order.
+        ValueError: the ratios are not positive and in order.
     """
 
-    def __init__(self, size: Sequence[int] = (512, 512), *, scale: tuple[float, float] = (0.8, 1.2)):
-        _, *self.size = triple((1, *size))
+    def __init__(self, *, scale: tuple[float, float] = (0.8, 1.2)):
         self.scale = positive_range(scale, "scale")
 
     def draw(self, sample: Sample, rng: np.random.Generator) -> dict[str, Any]:
         before, ratio = sample.image.shape, rng.uniform(*self.scale)
-        return {"size": _fitted(before, [int(side * ratio) for side in self.size]), "before": before}
+        depth, *plane = before
+        return {"size": (depth, *(max(1, int(ratio * side)) for side in plane)), "before": before}
 
 
 @TRANSFORMS.register_module()

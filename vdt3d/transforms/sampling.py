@@ -57,7 +57,8 @@ class RandomPatch3D(Cut):
 
     def _labelled_voxel(self, sample: Sample, rng: np.random.Generator) -> np.ndarray | None:
         """(3,) the place of a voxel, or None where nothing is labelled."""
-        if sample.foreground is not None and not any(isinstance(step, SpatialTransform) for step, _ in sample.history):
+        moved = (isinstance(step, SpatialTransform) and step.moves(**drawn) for step, drawn in sample.history)
+        if sample.foreground is not None and not any(moved):
             known = {label: places for label, places in sample.foreground.items() if len(places)}
             labels = sorted(known.keys() - UNLABELLED)
             if not labels:

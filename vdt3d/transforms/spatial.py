@@ -75,7 +75,8 @@ class RandomRotate90(SpatialTransform):
 class Reorient3D(SpatialTransform):
     """Order and mirror the axes so that z, y, x run as nearly as they can to superior, anterior, right.
 
-    That is the canonical orientation (NIfTI's RAS+, in our reverse order). An oblique grid stays oblique.
+    That is the canonical orientation (NIfTI's RAS+, in our reverse order). An oblique grid stays oblique. A volume in
+    this orientation is returned as it is, and an array that lies in a file stays unread.
     """
 
     def draw(self, sample: Sample, rng: np.random.Generator) -> dict[str, Any]:
@@ -83,8 +84,11 @@ class Reorient3D(SpatialTransform):
         order = tuple(world.astype(int).tolist().index(axis) for axis in (2, 1, 0))
         return {"order": order, "axes": tuple(axis for axis in range(3) if sign[order[axis]] < 0)}
 
+    def moves(self, order: tuple[int, ...], axes: tuple[int, ...]) -> bool:
+        return (order, axes) != ((0, 1, 2), ())
+
     def apply(self, volume: Grid, order: tuple[int, ...], axes: tuple[int, ...]) -> Grid:
-        return flip(permute(volume, order), axes)
+        return flip(permute(volume, order), axes) if self.moves(order, axes) else volume
 
     def undo(self, volume: Grid, order: tuple[int, ...], axes: tuple[int, ...]) -> Grid:
         return permute(flip(volume, axes), np.argsort(order).tolist())

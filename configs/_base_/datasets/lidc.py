@@ -1,6 +1,9 @@
 # LIDC-IDRI nodule crops of 48 voxels, benign against malignant, with the published split, label rule and augmentation.
 data_root = "data/lidc/"
+# Changes nothing here, since the files have no orientation, but aligns scans to predict.
+reorient = dict(type="Reorient3D")
 train_pipeline = [
+    reorient,
     dict(type="Normalize3D", mean=99, std=77),
     dict(type="RandomShiftCrop3D", size=48, shift=5),
     dict(type="RandomRotate90"),
@@ -8,6 +11,7 @@ train_pipeline = [
     dict(type="PackVolume"),
 ]
 test_pipeline = [
+    reorient,
     dict(type="Normalize3D", mean=99, std=77),
     dict(type="CenterCrop3D", size=48),
     dict(type="PackVolume"),

@@ -1,4 +1,5 @@
-# CT of livers with tumours (LiTS), the published split 105/13/13, at slices of 1 mm, in the published window.
+# CT of livers with tumours (LiTS), the published split 105/13/13, resampled to 1 mm between slices, published window.
+# vdt3d prepare lits downloads/lits data/lits --label-geometry image --spacing 1 None None
 data_root = "data/lits/"
 split_file = "data/splits/lits.json"
 # The release stored the window as 0 to 255; here it is 0 to 1.
@@ -16,7 +17,7 @@ train_pipeline = [
     dict(type="PackSegmentation"),
 ]
 test_pipeline = [*normalize, dict(type="PackSegmentation")]
-dataset = dict(type="LiTS", data_root=data_root, split_file=split_file, prepared="prepared")
+dataset = dict(type="LiTS", data_root=data_root, split_file=split_file, prepared="prepared", spacing=(1.0, None, None))
 train_dataloader = dict(
     batch_size=2,
     num_workers=4,

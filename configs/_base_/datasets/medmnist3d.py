@@ -2,13 +2,17 @@
 data_root = "data/medmnist/"
 name = "adrenalmnist3d"
 data_preprocessor = dict(type="VolumeDataPreprocessor", mean=0, std=255)
+reorient = dict(
+    type="Reorient3D"
+)  # changes nothing in these volumes, which have no orientation, but aligns scans to predict
 train_pipeline = [
+    reorient,
     dict(type="Pad3D", size=32),
     dict(type="RandomShiftCrop3D", size=28, shift=2),
     dict(type="RandomFlip3D"),
     dict(type="PackVolume"),
 ]
-test_pipeline = [dict(type="PackVolume")]
+test_pipeline = [reorient, dict(type="PackVolume")]
 train_dataloader = dict(
     batch_size=32,
     num_workers=1,

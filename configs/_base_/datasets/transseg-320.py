@@ -10,9 +10,11 @@ augment = [
     dict(type="Pad3D", size=(None, 320, 320)),
     _base_.pack,
 ]
-published_augment = [
+published_zoom = [
     dict(type="RandomZoom3D", scale=(0.5, 2.0)),
     dict(type="RandomCrop3D", size=(5, 320, 320)),
+]
+published_rest = [
     dict(type="RandomFlip3D", axes="DHW", prob=0.1),
     _base_.turn,
     _base_.shift,
@@ -20,7 +22,7 @@ published_augment = [
     _base_.pack,
 ]
 train_pipeline = [*scale, *augment]
-published_train_pipeline = [*scale, *published_augment]
+published_train_pipeline = [scale[1], *published_zoom, scale[0], *published_rest]
 test_pipeline = [*scale, _base_.pack]
 train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
 val_dataloader = dict(dataset=dict(pipeline=test_pipeline))

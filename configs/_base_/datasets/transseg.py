@@ -16,9 +16,12 @@ augment = [
     pack,
 ]
 # As published, zoom, crop and flips reach across slices: they are blended, and the labelled one may be any of five.
-published_augment = [
+# Zoom and crop come before the intensities are scaled, so that Hounsfield units are averaged, not what a window left.
+published_zoom = [
     dict(type="RandomZoom3D", scale=(0.5, 2.0)),
     dict(type="RandomCrop3D", size=(5, 512, 512)),
+]
+published_rest = [
     dict(type="RandomFlip3D", axes="DHW", prob=0.1),
     turn,
     shift,
@@ -26,7 +29,8 @@ published_augment = [
     pack,
 ]
 train_pipeline = [*scale, *augment]
-published_train_pipeline = [*scale, *published_augment]
+air = dict(type="Pad3D", size=(None, 512, 512), pad_value=-1024)
+published_train_pipeline = [air, *published_zoom, scale[0], *published_rest]
 test_pipeline = [*scale, pack]
 dataset = dict(type="MSD", prepared="prepared")
 train_dataloader = dict(

@@ -28,7 +28,7 @@ class Job(NamedTuple):
         labelled: whether it must have a label map.
         images, label: where its files go; () and None where they stay.
         cache: folder of the cache; None where the case only is checked.
-        spacing: (z, y, x) in mm to sample it with; None keeps its own.
+        spacing: (z, y, x) in mm to resample it to, None for an axis that keeps its spacing; None keeps all.
         read: how image and label map come out of its files.
     """
 
@@ -38,7 +38,7 @@ class Job(NamedTuple):
     images: tuple[Path, ...] = ()
     label: Path | None = None
     cache: Path | None = None
-    spacing: tuple[float, float, float] | None = None
+    spacing: tuple[float | None, float | None, float | None] | None = None
     read: Read = read_files
 
 

@@ -12,14 +12,15 @@ def fingerprint(
     records: dict[str, dict[str, Any]],
     channels: tuple[str, ...],
     classes: tuple[str, ...],
-    spacing: Sequence[float] | None,
+    spacing: Sequence[float | None] | None,
 ) -> dict[str, Any]:
     """Pool what the cache remembers of each case.
 
     Args:
         records: of the cases, by name.
         channels, classes: the names of both.
-        spacing: (z, y, x) in mm that the cases were sampled with; None where each kept its own.
+        spacing: (z, y, x) in mm that the cases were resampled to, None for an axis that kept its spacing; None where
+            nothing was resampled.
 
     Returns:
         A dict of
@@ -94,7 +95,7 @@ def _pooled(of_cases: Sequence[dict[str, Any]]) -> dict[str, float]:
     return {key: _short(value) for key, value in numbers.items()}
 
 
-def _pipeline(channels: tuple[str, ...], spacing: Sequence[float] | None) -> list[dict[str, Any]]:
+def _pipeline(channels: tuple[str, ...], spacing: Sequence[float | None] | None) -> list[dict[str, Any]]:
     steps: list[dict[str, Any]] = [{"type": "Reorient3D"}, {"type": "CropBody3D", "ct": is_ct(channels)}]
     if spacing is not None:
         steps.append({"type": "ResampleSpacing3D", "spacing": list(spacing)})

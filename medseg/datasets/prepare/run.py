@@ -47,7 +47,7 @@ def prepare(
     src: str | Path,
     dst: str | Path,
     *,
-    spacing: tuple[float, float, float] | Literal["median"] | None = None,
+    spacing: tuple[float | None, float | None, float | None] | Literal["median"] | None = None,
     workers: int | None = None,
     cache: bool = True,
     label_geometry: Literal["error", "image"] = "error",
@@ -66,7 +66,8 @@ def prepare(
         name: which data set, one of ``SOURCES``.
         src: its archive, a folder of its archives, or its folder.
         dst: where to.
-        spacing: (z, y, x) in mm to sample every case with, "median" for that of the data set, None to keep their own.
+        spacing: (z, y, x) in mm to resample every case to, with None for an axis that keeps its spacing; "median" for
+            that of the data set; None to keep all.
         workers: processes; half of the processor's threads, at most 8, unless given. Each holds one case.
         cache: also write ``prepared``.
         label_geometry: what happens where a label map has the shape of its image but lies elsewhere; "image" writes it
@@ -106,9 +107,11 @@ def prepare(
 
 
 def _check_choices(spacing: Any, label_geometry: str) -> None:
-    numbers = isinstance(spacing, tuple) and len(spacing) == 3 and all(0 < step < np.inf for step in spacing)
-    if not (spacing in (None, "median") or numbers):
-        raise ValueError(f"the spacing is 'median' or three positive numbers (z, y, x) in mm, got {spacing!r}")
+    numbers = isinstance(spacing, tuple) and len(spacing) == 3
+    if not (spacing in (None, "median") or (numbers and all(step is None or 0 < step < np.inf for step in spacing))):
+        raise ValueError(
+            f"spacing={spacing!r}: expected 'median' or three positive numbers (z, y, x) in mm, None to keep an axis"
+        )
     if label_geometry not in ("error", "image"):
         raise ValueError(f"label_geometry is 'error' or 'image', got {label_geometry!r}")
 
@@ -174,7 +177,7 @@ def _entry(job: Job, dst: Path) -> dict[str, str]:
 
 
 def _write_measures(
-    source: Source, dst: Path, records: dict[str, dict[str, Any]], spacing: tuple[float, ...] | None
+    source: Source, dst: Path, records: dict[str, dict[str, Any]], spacing: tuple[float | None, ...] | None
 ) -> dict[str, Any]:
     """``prepared``/fingerprint.json and summary.csv of the cached cases."""
     found = fingerprint(records, source.layout.channels, source.layout.classes, spacing)
