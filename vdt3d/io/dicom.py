@@ -1,33 +1,27 @@
-"""DICOM series through SimpleITK, placed by their own position tags; nothing that names a patient is read or shown."""
+"""DICOM series, placed by their own position tags; nothing that names a patient is read or shown."""
 
-from collections import defaultdict
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import SimpleITK
 
 from vdt3d.io.checks import ScanError
+from vdt3d.io.dicom_headers import GEOMETRY, PHASE, FolderHeaders, Header, read_headers
+from vdt3d.io.dicom_values import GREY, check_alike, read_values
 from vdt3d.io.sitk import LPS_TO_RAS
 
-SERIES, POSITION, ORIENTATION, SPACING = "0020|000e", "0020|0032", "0020|0037", "0028|0030"
-GEOMETRY = {POSITION: ("position", 3), ORIENTATION: ("orientation", 6), SPACING: ("positive pixel spacing", 2)}
-MODALITY, NUMBER, DESCRIPTION = "0008|0060", "0020|0011", "0008|103e"
 UNEVEN = 0.05  # of the usual step; positions are rounded, a missing slice is a whole step
-SOP_CLASS, TRANSFER_SYNTAX = 0x0002, 0x0010  # elements of a file's meta information
-LONG = (b"OB", b"UN", b"UR")  # types of these elements whose length takes four bytes
-# What SOP classes begin with that hold no slices and lie beside those that do: presentation states, reports, waveforms,
-# raw data and registrations, documents, radiotherapy's structures and plans, spectroscopy; and a medium's directory.
-BESIDE = ("11.", "88.", "9.", "66", "104.", "481.", "4.2")
-NO_SLICES = (*(f"1.2.840.10008.5.1.4.1.1.{kind}" for kind in BESIDE), "1.2.840.10008.1.3.10")
+SAME_PLACE = 1e-3  # mm
+NOT_UNIT = 1e-3  # tolerance of the lengths of the orientation's vectors and of the cosine between them
 
 
 class SeriesFacts(NamedTuple):
-    """What tells the series of a folder apart; nothing of the patient.
+    """Facts that tell the series of a folder apart; nothing of the patient.
 
     Fields:
         files: its slices, sorted by name.
-        modality, number, description: as the first slice has them; empty where it does not.
+        modality, number, description: as in the first slice; "" where missing.
     """
 
     files: list[Path]
@@ -42,7 +36,7 @@ class SeriesFacts(NamedTuple):
 
 
 class Slices(NamedTuple):
-    """Where the slices of a series lie.
+    """Files and grid of a series.
 
     Fields:
         files: in the order of the slices, which rise along their normal.
@@ -56,16 +50,16 @@ class Slices(NamedTuple):
 
 
 def list_series(folder: str | Path) -> dict[str, SeriesFacts]:
-    """The DICOM series in a folder, by their series instance UID, which some anonymisers leave empty.
+    """List the DICOM series in a folder by series instance UID, which some anonymisers leave empty.
 
     Raises:
-        ScanError: a file begins as DICOM but cannot be read.
+        ScanError: a DICOM file cannot be read.
     """
-    return {uid: _facts(headers) for uid, headers in _scan(Path(folder)).items()}
+    return {uid: _facts(headers) for uid, headers in read_headers(Path(folder)).series.items()}
 
 
 def place_slices(folder: str | Path, series: str | None = None) -> Slices:
-    """The files of a series in order, and the grid they make up; no voxel is read.
+    """Sort the files of a series and compute their grid; no voxel is read.
 
     The step between slices is taken from their positions, so a tilted gantry shows as a sheared affine.
 
@@ -76,149 +70,131 @@ def place_slices(folder: str | Path, series: str | None = None) -> Slices:
         ScanError: no series or several, or slices that do not fit together.
     """
     folder = Path(folder)
-    headers = _chosen(folder, _scan(folder), series)
+    headers = _chosen(folder, read_headers(folder), series)
     across, normal = _common_geometry(folder, headers)
-    headers.sort(key=lambda header: normal @ _numbers(header, POSITION))
-    positions = np.array([_numbers(header, POSITION) for header in headers])
+    check_alike(headers)
+    headers = sorted(headers, key=lambda header: normal @ header.geometry("ImagePositionPatient"))
+    positions = np.array([header.geometry("ImagePositionPatient") for header in headers])
     affine = np.eye(4)
     affine[:3, 0] = _step(folder, headers, positions)
     affine[:3, 1:3] = across
     affine[:3, 3] = positions[0]
-    columns, rows = headers[0].GetSize()[:2]
-    return Slices([_file(header) for header in headers], (len(headers), rows, columns), LPS_TO_RAS @ affine)
+    return Slices([header.path for header in headers], (len(headers), *headers[0].size), LPS_TO_RAS @ affine)
 
 
 def read_series(folder: Path, series: str | None = None) -> tuple[np.ndarray, np.ndarray]:
-    """Voxels (1, z, y, x) as float32, rescaled (Hounsfield units), and the affine, on the grid of ``place_slices``.
+    """Read voxels (1, z, y, x) as float32 and the affine, on the grid of ``place_slices``.
+
+    Values are rescaled slice by slice (Hounsfield units of CT); see ``dicom_values``.
 
     Raises:
-        ScanError: as ``place_slices``, or SimpleITK cannot decode the voxels.
+        ScanError: as ``place_slices``, or a slice is cut short or cannot be decoded.
     """
     slices = place_slices(folder, series)
-    reader = SimpleITK.ImageSeriesReader()
-    reader.SetImageIO("GDCMImageIO")
-    reader.SetFileNames([str(path) for path in slices.files])
-    reader.SetOutputPixelType(SimpleITK.sitkFloat32)  # the first slice's type would round later slices' fractions off
-    try:
-        array = SimpleITK.GetArrayFromImage(reader.Execute())
-    except RuntimeError:
-        syntaxes = sorted({_meta(path, TRANSFER_SYNTAX) or "unknown" for path in slices.files})
-        finding = f"SimpleITK cannot decode the voxels of this series (transfer syntax {', '.join(syntaxes)})"
-        raise ScanError(folder, finding, "export it again, or decompress it (dcmdjpeg, gdcmconv --raw)") from None
-    return array[None], slices.affine
+    array = np.empty((1, *slices.shape), np.float32)
+    for place, path in enumerate(slices.files):
+        array[0, place] = read_values(path)
+    return array, slices.affine
 
 
-def _scan(folder: Path) -> dict[str, list[SimpleITK.ImageFileReader]]:
-    """Series UID to the headers of its slices; files that are not DICOM, or hold no slices, are passed over."""
-    found = defaultdict(list)
-    for path in sorted(folder.iterdir()):
-        header = _header(path) if path.is_file() and path.name != "DICOMDIR" else None
-        if header is not None:
-            found[_texts(header, SERIES)[0]].append(header)
-    return dict(found)
-
-
-def _header(path: Path) -> SimpleITK.ImageFileReader | None:
-    header = SimpleITK.ImageFileReader()
-    header.SetImageIO("GDCMImageIO")
-    header.SetFileName(str(path))
-    try:
-        header.ReadImageInformation()
-    except RuntimeError:
-        if is_dicom(path) and not _meta(path, SOP_CLASS).startswith(NO_SLICES):
-            finding = "begins as DICOM but holds no readable picture (cut short?)"
-            raise ScanError(path, finding, "copy it again, or move it out of the folder") from None
-        return None
-    return header
-
-
-def is_dicom(path: Path) -> bool:
-    """Whether the file bears DICOM's mark."""
-    with path.open("rb") as stream:
-        return stream.read(132)[128:] == b"DICM"
-
-
-def _meta(path: Path, element: int) -> str:
-    """A UID of the file's meta information, which is never compressed: group 2, explicit, little endian (PS3.10, 7.1).
-
-    Empty where there is none.
-    """
-    with path.open("rb") as stream:
-        stream.seek(132)
-        while (head := stream.read(8))[:2] == b"\x02\x00":
-            length = stream.read(4) if head[4:6] in LONG else head[6:8]
-            value = stream.read(int.from_bytes(length, "little"))
-            if int.from_bytes(head[2:4], "little") == element:
-                return value.rstrip(b"\0 ").decode("ascii", "replace")
-    return ""
-
-
-def _chosen(folder: Path, found: dict[str, list], series: str | None) -> list[SimpleITK.ImageFileReader]:
-    if not found:
-        raise ScanError(folder, "is a folder without DICOM slices", "give a file, or the folder that holds the slices")
-    if series is None and len(found) == 1:
-        return next(iter(found.values()))
-    if series not in found:
-        listed = ", ".join(f"'{uid}' ({_facts(headers)})" for uid, headers in found.items())
+def _chosen(folder: Path, found: FolderHeaders, series: str | None) -> list[Header]:
+    if not found.series:
+        others = ", ".join(f"{count} {kind}" for kind, count in sorted(found.beside.items()))
+        beside = f" (only files without slices: {others})" if others else ""
+        finding = f"is a folder without DICOM slices{beside}"
+        raise ScanError(folder, finding, "give a file, or the folder that holds the slices")
+    if series is None and len(found.series) == 1:
+        return next(iter(found.series.values()))
+    if series not in found.series:
+        listed = ", ".join(f"'{uid}' ({_facts(headers)})" for uid, headers in found.series.items())
         wanted = "" if series is None else f", not '{series}'"
         raise ScanError(folder, f"holds the DICOM series {listed}{wanted}", "choose one with series='UID'")
-    return found[series]
+    return found.series[series]
 
 
-def _common_geometry(folder: Path, headers: list[SimpleITK.ImageFileReader]) -> tuple[np.ndarray, np.ndarray]:
-    """What all slices must share: the steps (3, 2) along y and x in mm, LPS+, and their normal."""
+def _common_geometry(folder: Path, headers: Sequence[Header]) -> tuple[np.ndarray, np.ndarray]:
+    """Return what all slices share: the steps (3, 2) along y and x in mm, LPS+, and their normal."""
     first = headers[0]
     for header in headers:
-        if header.GetSize()[2:] != (1,) or header.GetNumberOfComponents() != 1:
-            raise ScanError(_file(header), "is multi-frame or colour", "convert the series to NIfTI (dcm2niix)")
-        same = header.GetSize() == first.GetSize() and all(
-            np.allclose(_numbers(header, tag), _numbers(first, tag), atol=1e-4) for tag in (ORIENTATION, SPACING)
+        _check_plane(header)
+        same = (
+            header.size == first.size
+            and header.texts["FrameOfReferenceUID"] == first.texts["FrameOfReferenceUID"]
+            and all(
+                np.allclose(header.geometry(name), first.geometry(name), atol=1e-4)
+                for name in GEOMETRY
+                if name != "ImagePositionPatient"
+            )
         )
         if not same:
-            finding = f"{_file(first).name} and {_file(header).name} differ in size, orientation or pixel spacing"
+            names = f"{first.path.name} and {header.path.name}"
+            finding = f"{names} differ in size, orientation, pixel spacing or frame of reference"
             raise ScanError(folder, finding, "put localisers and other series into folders of their own")
-    along_x, along_y = _numbers(first, ORIENTATION).reshape(2, 3)
-    between_rows, between_columns = _numbers(first, SPACING)
+    along_x, along_y = first.geometry("ImageOrientationPatient").reshape(2, 3)
+    between_rows, between_columns = first.geometry("PixelSpacing")
     return np.stack([along_y * between_rows, along_x * between_columns], axis=1), np.cross(along_x, along_y)
 
 
-def _step(folder: Path, headers: list[SimpleITK.ImageFileReader], positions: np.ndarray) -> np.ndarray:
-    """From one slice to the next (3,), in mm, the same for all."""
+def _check_plane(header: Header) -> None:
+    """Refuse files that are not one grey plane in the world.
+
+    Raises:
+        ScanError: the file holds frames or colours, or its orientation is not two perpendicular unit vectors.
+    """
+    frames, colours = (header.numbers[name].tolist() or [1] for name in ("NumberOfFrames", "SamplesPerPixel"))
+    kind = header.texts["PhotometricInterpretation"]
+    if frames != [1] or "SharedFunctionalGroupsSequence" in header.sequences:
+        raise ScanError(header.path, "is multi-frame or enhanced", "convert the series to NIfTI (dcm2niix)")
+    if colours != [1] or kind not in ("", *GREY):
+        finding = f"is a colour image (PhotometricInterpretation {kind}), {' or '.join(GREY)} is needed"
+        raise ScanError(header.path, finding, "export the original grey series")
+    vectors = header.geometry("ImageOrientationPatient").reshape(2, 3)
+    if np.abs(vectors @ vectors.T - np.eye(2)).max() > NOT_UNIT:
+        finding = f"its ImageOrientationPatient {vectors.ravel().tolist()} is not two perpendicular unit vectors"
+        raise ScanError(header.path, finding, "export the original series")
+
+
+def _step(folder: Path, headers: Sequence[Header], positions: np.ndarray) -> np.ndarray:
+    """Return the step (3,) from one slice to the next in mm, the same for all."""
     if len(headers) < 2:
         raise ScanError(folder, "is a series of one slice, whose thickness is unknown", "give the whole series")
     steps = np.diff(positions, axis=0)
-    usual = np.median(steps, axis=0)
     lengths = np.linalg.norm(steps, axis=1)
+    if (doubled := lengths < SAME_PLACE).any():
+        raise ScanError(folder, *_doubled(headers, doubled))
+    usual = np.median(steps, axis=0)
     uneven = np.linalg.norm(steps - usual, axis=1) > UNEVEN * np.linalg.norm(usual)
-    if (wrong := uneven | (lengths < 1e-3)).any():
-        at = int(wrong.argmax())
-        names = f"{_file(headers[at]).name} and {_file(headers[at + 1]).name}"
-        finding = f"slices {names} are {lengths[at]:.2f} mm apart, most are {np.linalg.norm(usual):.2f} mm"
-        raise ScanError(folder, finding, "fetch the missing slice, or remove doubled ones and other phases")
+    if uneven.any():
+        at = int(uneven.argmax())
+        names = f"{headers[at].path.name} and {headers[at + 1].path.name}"
+        there, median = f"{lengths[at]:.2f} mm", f"{np.linalg.norm(usual):.2f} mm"
+        if abs(lengths[at] - np.linalg.norm(usual)) < UNEVEN * np.linalg.norm(usual):  # another direction alone
+            there, median = (f"{step.round(2).tolist()} mm (x, y, z)" for step in (steps[at], usual))
+        finding = f"slices {names} are {there} apart, most are {median}"
+        raise ScanError(folder, finding, "fetch the missing slice, or remove those of another acquisition")
     return (positions[-1] - positions[0]) / (len(positions) - 1)
 
 
-def _numbers(header: SimpleITK.ImageFileReader, tag: str) -> np.ndarray:
-    try:
-        numbers = np.array([float(number) for number in header.GetMetaData(tag).split("\\")])
-    except (RuntimeError, ValueError):
-        numbers = np.empty(0)
-    name, count = GEOMETRY[tag]
-    if len(numbers) != count or (tag == SPACING and not (numbers > 0).all()):
-        finding = f"has no {name} of {count} numbers (tag {tag})"
-        raise ScanError(_file(header), finding, "export the original series, not a capture of it")
-    return numbers
+def _doubled(headers: Sequence[Header], doubled: np.ndarray) -> tuple[str, str]:
+    """Describe slices at one position, and the remedy.
+
+    Args:
+        doubled: (D - 1,) whether a slice lies where the one before it does.
+    """
+    at = int(doubled.argmax())
+    one, other = headers[at], headers[at + 1]
+    names = f"{one.path.name} and {other.path.name}"
+    counts = np.diff(np.flatnonzero(np.concatenate([[True], ~doubled, [True]])))  # of slices at each position
+    if counts.min() == counts.max():
+        differ = [name for name in PHASE if one.texts[name] != other.texts[name]]
+        by = f", which differ in {', '.join(differ)}" if differ else ""
+        finding = f"has {counts[0]} slices at each of {len(counts)} positions, such as {names}{by}"
+        return finding, "put each phase, echo or time point into a folder of its own"
+    finding = f"slices {names} lie at the same position, as do {int(doubled.sum())} of {len(headers)} slices in all"
+    return finding, "remove doubled slices, or put each phase into a folder of its own"
 
 
-def _facts(headers: list[SimpleITK.ImageFileReader]) -> SeriesFacts:
-    return SeriesFacts([_file(header) for header in headers], *_texts(headers[0], MODALITY, NUMBER, DESCRIPTION))
-
-
-def _texts(header: SimpleITK.ImageFileReader, *tags: str) -> list[str]:
-    """What the header has under ``tags``, empty where it has not; of odd letters, those that can be shown."""
-    texts = (header.GetMetaData(tag) if header.HasMetaDataKey(tag) else "" for tag in tags)
-    return ["".join(letter for letter in text if letter.isprintable()).strip() for text in texts]
-
-
-def _file(header: SimpleITK.ImageFileReader) -> Path:
-    return Path(header.GetFileName())
+def _facts(headers: Sequence[Header]) -> SeriesFacts:
+    texts = headers[0].texts
+    files = [header.path for header in headers]
+    return SeriesFacts(files, texts["Modality"], texts["SeriesNumber"], texts["SeriesDescription"])

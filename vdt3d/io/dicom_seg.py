@@ -1,20 +1,25 @@
 """Label maps as DICOM-SEG, by highdicom: segments that refer to the slices they lie on; label arrays are (1, D, H, W).
 
-A DICOM-SEG belongs to the study of its series, so the standard has it carry the patient's data along: of all that we
-write, it alone does.
+A DICOM-SEG belongs to the study of its series, so the standard makes it repeat the patient's data. No other file that
+we write does.
 """
 
-import warnings
+import math
+import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple, Self
 
 import numpy as np
+from pydicom import dcmread
+from pydicom.datadict import tag_for_keyword
+from pydicom.valuerep import format_number_as_ds
 
 from vdt3d import __version__
 from vdt3d.io.checks import ScanError
 from vdt3d.io.dicom import Slices, place_slices
+from vdt3d.io.dicom_headers import quiet_pydicom
 from vdt3d.structures import LabelMap
 from vdt3d.utils.files import write_aside
 from vdt3d.utils.notice import NOTICE
@@ -26,6 +31,9 @@ MAY_BE_EMPTY = (  # of type 2: they must be there, and are empty where nobody kn
 )
 SERIES_NUMBER = 1000  # ours among the study's; others count from 1
 LONGEST = 64  # letters of a name in DICOM
+UTF_8 = "ISO_IR 192"
+UNDECODED = "\N{REPLACEMENT CHARACTER}"
+TEXT_TYPES = ("PN", "LO", "SH", "ST", "LT", "UC", "UT")
 
 
 class SegSource(NamedTuple):
@@ -34,7 +42,8 @@ class SegSource(NamedTuple):
     Fields:
         folder: where it lies.
         slices: its grid.
-        headers: one for each slice, without voxels (``pydicom.Dataset``).
+        headers: one for each slice, without voxels (``pydicom.Dataset``); thickness and spacing are those of the grid
+            where the file has none, or wrong ones.
     """
 
     folder: Path
@@ -43,26 +52,26 @@ class SegSource(NamedTuple):
 
     @classmethod
     def read(cls, folder: str | Path, series: str | None = None) -> Self:
-        """The headers of a series.
+        """Read the headers of a series.
 
         Args:
             series: the series instance UID; not needed where the folder holds one series.
 
         Raises:
             ScanError: no DICOM series, or one that cannot be read; UIDs by which a DICOM-SEG refers to it are missing.
-            ValueError: highdicom is not there.
+            ValueError: highdicom is not installed.
         """
         folder = Path(folder)
         _highdicom()
-        from pydicom import config, dcmread
 
         if not folder.is_dir():
             raise ScanError(folder, "is no folder of a DICOM series", "a DICOM-SEG refers to one: write NIfTI alone")
         slices = place_slices(folder, series)
-        with config.disable_value_validation():  # whose warnings would quote what they find
+        with quiet_pydicom():
             headers = [dcmread(path, stop_before_pixels=True, force=True) for path in slices.files]
             missing = [name for name in UIDS if not all(str(header.get(name) or "").strip() for header in headers)]
             several = {str(header.get("SOPInstanceUID")) for header in headers}
+            _state_spacing(headers, slices)
         if missing:
             finding = f"its headers have no {', '.join(missing)}"
             raise ScanError(folder, finding, "a DICOM-SEG refers to its series by them: export the original series")
@@ -82,6 +91,8 @@ def write_dicom_seg(
 ) -> None:
     """Write ``labels`` as a binary DICOM-SEG in the study of ``source``; the file appears whole or not at all.
 
+    Its texts are encoded in UTF-8, whatever the character set of the series.
+
     Args:
         segments: name to label, or to the labels of a region; regions may overlap. They are numbered from 1 in this
             order, and are there even where no voxel is labelled so.
@@ -89,50 +100,97 @@ def write_dicom_seg(
 
     Raises:
         ScanError: the labels do not lie on the grid of the series, or its headers cannot be taken over.
-        ValueError: there are no segments.
+        ValueError: there are no segments, or DICOM cannot hold their names.
     """
     path, slices = Path(path), source.slices
-    if not segments:
-        raise ValueError(f"{path}: a DICOM-SEG wants the names of its segments, and there are none")
+    check_segment_names(list(segments))
     grid = LabelMap(np.broadcast_to(np.uint8(0), (1, *slices.shape)), slices.affine)
     if not labels.same_grid(grid):
         finding = f"its {slices.shape} voxels are not those of the labels, {labels.shape}, in their places"
         raise ScanError(source.folder, finding, "a tilted series is resampled: write NIfTI alone")
-    highdicom = _highdicom()
-    from pydicom import config
-
-    for name in MAY_BE_EMPTY:
-        if name not in source.headers[0]:
-            setattr(source.headers[0], name, "")
     try:
-        with warnings.catch_warnings(), config.disable_value_validation():
-            warnings.simplefilter("ignore")  # they quote the patient's name
-            file = highdicom.seg.Segmentation(
-                source_images=source.headers,
-                pixel_array=_segmented(np.asarray(labels.array)[0], list(segments.values())),
-                segmentation_type=highdicom.seg.SegmentationTypeValues.BINARY,
-                segment_descriptions=list(_descriptions(highdicom, list(segments), colours)),
-                series_instance_uid=highdicom.UID(),
-                series_number=SERIES_NUMBER,
-                sop_instance_uid=highdicom.UID(),
-                instance_number=1,
-                manufacturer="VDT3D",
-                manufacturer_model_name="vdt3d",
-                software_versions=__version__,
-                device_serial_number="0",
-                content_label="SEGMENTATION",
-                content_description=NOTICE,
-                series_description=f"VDT3D: {NOTICE}",
-            )
+        with quiet_pydicom():
+            pixels = _segmented(np.asarray(labels.array)[0], list(segments.values()))
+            file = _segmentation(source.headers, pixels, list(segments), colours)
+            if any(UNDECODED in str(element.value) for element in file.iterall() if element.VR in TEXT_TYPES):
+                finding = "its headers contain text that is not in their SpecificCharacterSet"
+                raise ScanError(source.folder, finding, "correct that element, or write NIfTI alone")
             write_aside(path, file.save_as)
+    except ScanError:
+        raise
     except (AttributeError, KeyError, TypeError, ValueError) as error:
-        finding = f"its headers cannot be taken over into a DICOM-SEG ({type(error).__name__})"
         # Its message may quote the patient's data, so neither it nor the error goes on from here.
+        finding = f"its headers cannot be taken over into a DICOM-SEG ({_cause(error)})"
         raise ScanError(source.folder, finding, "repair them, or write NIfTI alone") from None
 
 
+def check_segment_names(names: Sequence[str]) -> None:
+    """Refuse names of segments that DICOM cannot hold.
+
+    Raises:
+        ValueError: there are no names; one is empty or contains a backslash or a control character; two agree in their
+            first ``LONGEST`` letters, which are all that is written.
+    """
+    if not names:
+        raise ValueError("a DICOM-SEG needs the names of its segments, and there are none")
+    written: dict[str, str] = {}
+    for name in names:
+        if not name.strip() or "\\" in name or any(unicodedata.category(letter) == "Cc" for letter in name):
+            finding = f"class name {name!r} is empty or contains a backslash or control character"
+            raise ValueError(f"{finding}, which DICOM-SEG cannot hold; rename the class or write NIfTI alone")
+        if (other := written.setdefault(name[:LONGEST].strip(), name)) != name:
+            finding = f"class names {other!r} and {name!r} have the same first {LONGEST} letters"
+            raise ValueError(f"{finding}, and DICOM-SEG holds no more; rename one or write NIfTI alone")
+
+
+def _state_spacing(headers: Sequence[Any], slices: Slices) -> None:
+    """Write the step of the slices' positions into the headers, which often state another or none."""
+    step = format_number_as_ds(float(np.linalg.norm(slices.affine[:3, 0])))
+    for header in headers:
+        header.SpacingBetweenSlices = step
+        try:
+            stated = float(header.get("SliceThickness") or 0)
+        except (TypeError, ValueError):
+            stated = 0
+        if not (math.isfinite(stated) and stated > 0):
+            header.SliceThickness = step
+
+
+def _segmentation(headers: Sequence[Any], pixels: np.ndarray, names: Sequence[str], colours: Sequence[str]) -> Any:
+    """Return the ``highdicom.seg.Segmentation`` of ``pixels``, as ``_segmented`` makes them."""
+    highdicom = _highdicom()
+    for name in MAY_BE_EMPTY:
+        if name not in headers[0]:
+            setattr(headers[0], name, "")
+    headers[0].decode()  # nested texts would be copied in the bytes of their own character set
+    return highdicom.seg.Segmentation(
+        source_images=headers,
+        pixel_array=pixels,
+        segmentation_type=highdicom.seg.SegmentationTypeValues.BINARY,
+        segment_descriptions=list(_descriptions(highdicom, names, colours)),
+        series_instance_uid=highdicom.UID(),
+        series_number=SERIES_NUMBER,
+        sop_instance_uid=highdicom.UID(),
+        instance_number=1,
+        manufacturer="VDT3D",
+        manufacturer_model_name="vdt3d",
+        software_versions=__version__,
+        device_serial_number="0",
+        content_label="SEGMENTATION",
+        content_description=NOTICE,
+        series_description=f"VDT3D: {NOTICE}",
+        specific_character_set=UTF_8,
+    )
+
+
+def _cause(error: Exception) -> str:
+    """Name the type of an error and, where a DICOM element is missing, the element."""
+    missing = getattr(error, "name", None)
+    return f"no {missing}" if isinstance(missing, str) and tag_for_keyword(missing) else type(error).__name__
+
+
 def _segmented(labels_DHW: np.ndarray, members: Sequence[int | Sequence[int]]) -> np.ndarray:
-    """The number of its segment in each voxel (D, H, W); where segments overlap, (D, H, W, segments) of 0 and 1."""
+    """Return each voxel's segment number (D, H, W) or, where segments overlap, (D, H, W, segments) of 0 and 1."""
     regions = [np.atleast_1d(region) for region in members]
     labels = np.concatenate(regions)
     if len(set(labels.tolist())) < len(labels):
@@ -144,10 +202,10 @@ def _segmented(labels_DHW: np.ndarray, members: Sequence[int | Sequence[int]]) -
 
 
 def _descriptions(highdicom: ModuleType, names: Sequence[str], colours: Sequence[str]) -> Iterator[Any]:
-    """What is said of each segment: its name, a colour, and that a program made it.
+    """Yield the description of each segment: its name, a colour, and the program that made it.
 
-    A name alone does not tell which of the standard's terms it means, so the type is a code of our own (a scheme that
-    begins with 99 is private).
+    The meaning of a name in the standard's terms is unknown, so the type is a code of our own (a scheme that begins
+    with 99 is private).
     """
     from pydicom.sr.codedict import codes
 
@@ -173,5 +231,5 @@ def _highdicom() -> ModuleType:
     try:
         import highdicom
     except ImportError as error:
-        raise ValueError("DICOM-SEG is of a package that is not there: pip install 'vdt3d[dicomseg]'") from error
+        raise ValueError("DICOM-SEG needs a package that is not installed: pip install 'vdt3d[dicomseg]'") from error
     return highdicom

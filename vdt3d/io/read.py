@@ -17,7 +17,8 @@ from vdt3d.io.checks import (
     finite,
     labels,
 )
-from vdt3d.io.dicom import is_dicom, list_series, read_series
+from vdt3d.io.dicom import list_series, read_series
+from vdt3d.io.dicom_headers import is_dicom, single_file_finding
 from vdt3d.io.nifti import read_nifti
 from vdt3d.io.pictures import read_picture
 from vdt3d.io.shear import upright
@@ -149,7 +150,7 @@ def _format(path: Path) -> Format:
         if path.name.lower().endswith(form.suffixes):
             return form
     if is_dicom(path):
-        raise ScanError(path, "is one slice of a DICOM series", "give the folder that holds the series")
+        raise ScanError(path, *single_file_finding(path))
     known = " ".join(suffix for form in FORMATS for suffix in form.suffixes)
     raise ScanError(path, f"has an unknown suffix '{path.suffix}'", f"give a DICOM folder or one of {known}")
 

@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from vdt3d.io.checks import ScanError
-from vdt3d.io.dicom import SeriesFacts, is_dicom, list_series
+from vdt3d.io.dicom import SeriesFacts, list_series
+from vdt3d.io.dicom_headers import may_hold_slices
 from vdt3d.io.slices import pictures
 
 SCANS = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd")  # what is looked for in a folder
@@ -166,4 +167,4 @@ def _is_of_slices(path: Path) -> bool:
 def _is_of_dicom(path: Path) -> bool:
     if not path.is_dir() or path.name.startswith("."):
         return False
-    return any(is_dicom(file) for file in path.iterdir() if file.is_file() and file.name != "DICOMDIR")
+    return any(may_hold_slices(file) for file in path.iterdir() if file.is_file() and not file.name.startswith("."))

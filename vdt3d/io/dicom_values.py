@@ -1,0 +1,135 @@
+"""Voxel values of DICOM slices: decoded, then transformed by the rescale or the modality LUT of each slice.
+
+Values are those of the output of the modality LUT (PS3.3, C.11.1). Everything after it concerns display and is not
+applied: VOI LUT, window, presentation LUT, and MONOCHROME1, which is shown inverted but stored as it is. Pixel padding
+is not masked.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+import SimpleITK
+from pydicom import FileDataset, dcmread, uid
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.pixels import apply_modality_lut
+
+from vdt3d.io.checks import AGAIN, ScanError
+from vdt3d.io.dicom_headers import Header, quiet_pydicom
+
+GREY = ("MONOCHROME1", "MONOCHROME2")
+RESCALE = ("RescaleSlope", "RescaleIntercept")
+# pydicom decodes these by itself; GDCM in SimpleITK decodes the others.
+UNCOMPRESSED = (
+    *(uid.ImplicitVRLittleEndian, uid.ExplicitVRLittleEndian),
+    *(uid.DeflatedExplicitVRLittleEndian, uid.ExplicitVRBigEndian),
+)
+PIXEL = ("Rows", "Columns", "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation", "PixelData")
+
+
+def check_alike(headers: Sequence[Header]) -> None:
+    """Refuse slices whose values do not mean the same: transformed and others, or in different units.
+
+    Raises:
+        ScanError: slices differ, or the transform of one is incomplete; the message names the file.
+    """
+    transforms = [_transform(header) for header in headers]
+    for name, kinds in (
+        ("transform of stored values", transforms),
+        ("unit", [header.texts["RescaleType"] or header.texts["Units"] for header in headers]),
+        ("PhotometricInterpretation", [header.texts["PhotometricInterpretation"] for header in headers]),
+    ):
+        if len(counts := Counter(filter(None, kinds))) > 1:
+            usual = counts.most_common(1)[0][0]
+            odd = next(at for at, kind in enumerate(kinds) if kind not in (usual, ""))
+            other = headers[kinds.index(usual)].path.name
+            finding = f"its {name} is '{kinds[odd]}', that of {counts[usual]} slices such as {other} is '{usual}'"
+            raise ScanError(headers[odd].path, finding, "export the series again, or move the odd slices out")
+
+
+def read_values(path: Path) -> np.ndarray:
+    """Read one slice (rows, columns) as float32, transformed by its rescale or modality LUT.
+
+    Raises:
+        ScanError: it is cut short or cannot be decoded.
+    """
+    with quiet_pydicom():
+        dataset = _read(path)
+        stored = _decode(path, dataset)
+        return apply_modality_lut(stored, dataset).astype(np.float32)
+
+
+def _transform(header: Header) -> str:
+    """Name how stored values become values."""
+    given = [name for name in RESCALE if len(header.numbers[name])]
+    if "ModalityLUTSequence" in header.sequences:
+        if given:
+            raise ScanError(header.path, f"has a ModalityLUTSequence and {given[0]}", "export the series again")
+        return "modality LUT"
+    if len(given) == 1 or (given and header.numbers["RescaleSlope"][0] == 0):
+        found = " and ".join(f"{name} {_shown(header.numbers[name])}" for name in RESCALE)
+        raise ScanError(header.path, f"has {found}, both are needed and the slope not 0", "export the series again")
+    return "rescale" if given else "none"
+
+
+def _shown(numbers: np.ndarray) -> str:
+    return f"{numbers[0]:g}" if len(numbers) else "missing"
+
+
+def _read(path: Path) -> FileDataset:
+    try:
+        dataset = dcmread(path, force=True)
+    except OSError:
+        raise
+    except Exception as error:  # pydicom raises errors of many types for damaged bytes, and quotes these
+        raise ScanError(path, f"is damaged or cut short ({type(error).__name__})", AGAIN) from None
+    if "PixelData" not in dataset:
+        raise ScanError(path, "has no PixelData (cut short?)", AGAIN)
+    if "TransferSyntaxUID" not in dataset.file_meta:  # a file without preamble
+        implicit = dataset.original_encoding[0]
+        dataset.file_meta.TransferSyntaxUID = uid.ImplicitVRLittleEndian if implicit else uid.ExplicitVRLittleEndian
+    return dataset
+
+
+def _decode(path: Path, dataset: FileDataset) -> np.ndarray:
+    """Return the stored values (rows, columns)."""
+    stored, high = dataset.get("BitsStored"), dataset.get("HighBit")
+    if stored is not None and high is not None and high != stored - 1:
+        raise ScanError(path, f"HighBit is {high}, {stored - 1} was expected (BitsStored {stored})", "export it again")
+    syntax = dataset.file_meta.TransferSyntaxUID
+    expected = (dataset.Rows, dataset.Columns)
+    try:
+        array = dataset.pixel_array if syntax in UNCOMPRESSED else _decompress(dataset)
+    except (AttributeError, NotImplementedError, RuntimeError, TypeError, ValueError) as error:
+        if syntax in UNCOMPRESSED:
+            wanted = dataset.Rows * dataset.Columns * dataset.get("BitsAllocated", 16) // 8
+            finding = f"is damaged or cut short: {len(dataset.PixelData)} bytes of voxels, {wanted} expected"
+            raise ScanError(path, finding, AGAIN) from error
+        finding = f"SimpleITK cannot decode the voxels (transfer syntax {syntax}, {uid.UID(syntax).name})"
+        raise ScanError(path, finding, "export it again, or decompress it (dcmdjpeg, gdcmconv --raw)") from None
+    if array.shape != expected:
+        raise ScanError(path, f"decodes to {array.shape} voxels, its header states {expected}", "export it again")
+    return array
+
+
+def _decompress(dataset: FileDataset) -> np.ndarray:
+    """Decode with SimpleITK from a file that holds nothing but the image.
+
+    Of the whole file, SimpleITK would invert MONOCHROME1 and refuse odd geometry that has nothing to do with voxels.
+    """
+    bare = Dataset()
+    bare.file_meta = FileMetaDataset()
+    bare.file_meta.TransferSyntaxUID = dataset.file_meta.TransferSyntaxUID
+    bare.SOPClassUID = bare.file_meta.MediaStorageSOPClassUID = uid.SecondaryCaptureImageStorage
+    bare.SOPInstanceUID = bare.file_meta.MediaStorageSOPInstanceUID = "1.2.3"
+    bare.SamplesPerPixel, bare.PhotometricInterpretation = 1, "MONOCHROME2"
+    for keyword in PIXEL:
+        if keyword in dataset:
+            bare[keyword] = dataset[keyword]
+    with TemporaryDirectory() as folder:
+        path = Path(folder, "slice.dcm")
+        bare.save_as(path, enforce_file_format=True)
+        image = SimpleITK.ReadImage(str(path), imageIO="GDCMImageIO")
+        return SimpleITK.GetArrayFromImage(image)[0]
