@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 import SimpleITK
 
-from vdt3d.io.checks import ScanError
+from vdt3d.io.checks import ScanError, check_exists, is_dangling
 from vdt3d.io.sitk import LPS_TO_RAS
 
 SERIES, POSITION, ORIENTATION, SPACING = "0020|000e", "0020|0032", "0020|0037", "0028|0030"
@@ -112,6 +112,8 @@ def _scan(folder: Path) -> dict[str, list[SimpleITK.ImageFileReader]]:
     """Series UID to the headers of its slices; files that are not DICOM, or hold no slices, are passed over."""
     found = defaultdict(list)
     for path in sorted(folder.iterdir()):
+        if is_dangling(path):
+            check_exists(path)
         header = _header(path) if path.is_file() and path.name != "DICOMDIR" else None
         if header is not None:
             found[_texts(header, SERIES)[0]].append(header)
