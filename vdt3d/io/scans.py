@@ -133,17 +133,14 @@ def _inside(given: Path) -> Iterator[tuple[str, Path]]:
 
 
 def _folders(given: Path) -> list[Path]:
-    """``given`` and the folders below it, sorted; links are followed, but not to a folder that contains the link."""
-    found = []
+    """``given`` and the folders below it, sorted; links are followed, each folder is listed once."""
+    found: dict[Path, Path] = {}
     for text, names, _ in os.walk(given, followlinks=True):
         path = Path(text)
-        names[:] = [name for name in names if not _is_loop(path / name)]
-        found.append(path)
-    return sorted(found)
-
-
-def _is_loop(path: Path) -> bool:
-    return path.is_symlink() and path.parent.resolve().is_relative_to(path.resolve())
+        if found.setdefault(path.resolve(), path) is not path:
+            names.clear()  # a link back to a folder that was walked already
+        names.sort()
+    return sorted(found.values())
 
 
 def _meant(folder: Path, found: Mapping[str, SeriesFacts], choice: str) -> Iterator[tuple[str, str | None]]:
