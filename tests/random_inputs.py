@@ -28,11 +28,11 @@ import numpy as np
 import pandas as pd
 import pydicom
 import SimpleITK
+from dicoms import write_ct
 from PIL import Image
 from pydicom.filebase import DicomBytesIO
 from pydicom.filewriter import write_dataset
 
-from dicoms import write_ct
 from vdt3d.cli import _for_the_user
 from vdt3d.datasets import VolumeClassification
 from vdt3d.io import read_masks, read_volume
@@ -321,7 +321,7 @@ def edit(path: Path, **header: Any) -> None:
     with pydicom.config.disable_value_validation():
         dataset = pydicom.dcmread(path)
         for name, value in header.items():
-            with contextlib.suppress(ValueError, TypeError, OverflowError):  # a value that cannot be written in this type
+            with contextlib.suppress(ValueError, TypeError, OverflowError):  # no value of this type
                 setattr(dataset, name, value)
         with contextlib.suppress(Exception):
             content = io.BytesIO()
@@ -388,7 +388,7 @@ def labels_table(folder: Path, rng: np.random.Generator) -> Input:
     table = pd.DataFrame({"path": names, "target": targets})
     if rng.random() < 0.5:
         table["split"] = rng.choice(["train", "val", "test"], count)
-        table.loc[: 2, "split"] = ["train", "val", "test"]
+        table.loc[:2, "split"] = ["train", "val", "test"]
     if rng.random() < 0.3:
         table.insert(0, "remark", rng.choice(["", "seen", 'said "no"', "two\nlines"], count))
     for name in names:
@@ -414,7 +414,7 @@ def labels_table(folder: Path, rng: np.random.Generator) -> Input:
         changed.loc[int(rng.integers(count)), column] = value
         changed.to_csv(path, index=False, encoding="utf-8")
 
-    odd = ["", " ", "NA", "None", "1.0", "-1", "inf", "benign ", "\t", "0x1", "1e0", "\x00", "=1+1", "'", "９"]
+    odd = ["", " ", "NA", "None", "1.0", "-1", "inf", "benign ", "\t", "0x1", "1e0", "\x00", "=1+1", "'", "\uff19"]
     damages = {
         **file_damages(path, rng, 60),
         "odd target": lambda: with_cell("target", str(rng.choice(odd))),
@@ -464,7 +464,7 @@ def run_lengths(folder: Path, rng: np.random.Generator) -> Input:
         changed.loc[int(rng.integers(len(rows))), "segmentation"] = code
         changed.to_csv(path, index=False)
 
-    odd = ["1", "0 1", "1 0", "-1 2", "1 2 2 2", "5 1 1 1", "999 9", "1.0 2", "a b", "1 2,4 1", "1  2", "١ 1"]
+    odd = ["1", "0 1", "1 0", "-1 2", "1 2 2 2", "5 1 1 1", "999 9", "1.0 2", "a b", "1 2,4 1", "1  2", "\u0661 1"]
     damages = {
         **file_damages(path, rng, 120),
         "odd code": lambda: with_code(str(rng.choice(odd))),
@@ -554,7 +554,9 @@ def try_input(kind: str, seed: int, *, broken: bool) -> tuple[str, str, str]:
 
 
 def summary(content: Content) -> str:
-    shown = (f"{name} {np.shape(part)} {str(np.ravel(np.asarray(part))[-16:].tolist())}" for name, part in content.items())
+    shown = (
+        f"{name} {np.shape(part)} ... {np.ravel(np.asarray(part))[-16:].tolist()}" for name, part in content.items()
+    )
     return "; ".join(shown)
 
 

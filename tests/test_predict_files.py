@@ -1,6 +1,7 @@
 """``vdt3d predict`` on real life: DICOM trees, broken scans, interruptions; and what its files say, and of whom."""
 
 import csv
+import errno
 import gzip
 import json
 import logging
@@ -20,7 +21,7 @@ from levels import LevelSegmentor, weights, write_config, write_scan
 from PIL import Image
 
 from vdt3d.cli import main
-from vdt3d.io import find_scans, read_label_map, read_volume, with_series, write_nifti
+from vdt3d.io import ScanError, find_scans, read_label_map, read_volume, with_series, write_nifti
 from vdt3d.structures import Volume
 
 BRIGHT = (slice(2, 5), slice(3, 9), slice(4, 10))
@@ -79,6 +80,33 @@ def test_a_tree_of_dicom_folders_is_named_by_its_branches(tmp_path):
     assert list(find_scans([tmp_path / "tree/p1/ct"])) == ["ct"]
     with pytest.raises(ValueError, match="would both become ct"):
         find_scans([tmp_path / "tree/p1", tmp_path / "tree/p2"])
+
+
+def test_links_are_followed_and_one_without_its_target_is_named(tmp_path):
+    write_ct(tmp_path / "store/p1/ct", bright(2))
+    tree = tmp_path / "tree"
+    tree.mkdir()
+    (tree / "p1").symlink_to(tmp_path / "store/p1")
+    (tmp_path / "store/p1/up").symlink_to(tree)  # a loop
+    assert list(find_scans([tree])) == ["p1_ct"]
+    (tmp_path / "store/p1/ct/9.dcm").symlink_to(tmp_path / "annex/9.dcm")
+    with pytest.raises(ScanError, match=r"9\.dcm: is a link to .*annex/9\.dcm"):
+        read_volume(find_scans([tree])["p1_ct"])
+    slices = tmp_path / "slices"
+    slices.mkdir()
+    Image.new("L", (4, 4)).save(slices / "1.png")
+    (slices / "2.png").symlink_to(tmp_path / "annex/2.png")
+    with pytest.raises(ScanError, match=r"2\.png: is a link to"):
+        read_volume(slices)
+
+
+def test_a_folder_of_analyze_pairs_is_refused_file_by_file(tmp_path):
+    for name in ("a.hdr", "a.img", "b.hdr", "b.img"):
+        (tmp_path / name).write_bytes(bytes(400))
+    found = find_scans([tmp_path])
+    assert list(found) == ["a", "b"]
+    with pytest.raises(ScanError, match=r"a\.hdr: .*\.img.*convert"):
+        read_volume(found["a"])
 
 
 @pytest.fixture
@@ -199,7 +227,8 @@ def test_killed_half_way_it_goes_on_where_it_was(tmp_path, config, checkpoint, c
     assert outcome.code == -signal.SIGKILL
     before = {path: path.stat().st_mtime_ns for path in out.glob("*.nii.gz")}
     assert sorted(path.name for path in before) == [f"case{number}.nii.gz" for number in range(4)]
-    (out / "case2.volumes.json").unlink()  # as if it had been killed between two files of one scan
+    unfinished = {"scan": "case2", "unfinished": True}  # as if it had been killed between two files of one scan
+    (out / "case2.volumes.json").write_text(json.dumps(unfinished))
     main(["predict", config, checkpoint, str(tmp_path / "in"), "-o", str(out)])
     said = capsys.readouterr().out
     assert "3 of 8 scans are in" in said and "5 label maps were written" in said
@@ -224,6 +253,103 @@ def test_what_torch_cannot_do_with_one_scan_does_not_stop_the_rest(tmp_path, con
     assert capsys.readouterr().err.splitlines()[1:] == [
         f"  {tmp_path / 'in/a.nii.gz'}: Kernel size can't be greater than actual input size"
     ]
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize("out", ["in", "in/../in", "link", "IN"])
+@pytest.mark.parametrize("words", [[], ["--overwrite"]])
+def test_the_folder_of_the_scans_is_never_written_to(out, words, tmp_path, config, checkpoint, capsys):
+    write_scan(tmp_path / "in/a.nii.gz")
+    (tmp_path / "link").symlink_to(tmp_path / "in")
+    if not (tmp_path / out).exists():
+        pytest.skip("this file system knows upper and lower case")
+    before = contents(tmp_path / "in")
+    with pytest.raises(SystemExit) as left:
+        main(["predict", config, checkpoint, str(tmp_path / "in"), "-o", str(tmp_path / out), *words])
+    assert left.value.code == 2 and str(tmp_path / out) in capsys.readouterr().err
+    assert contents(tmp_path / "in") == before
+
+
+@pytest.mark.parametrize("way", ["same", "hard link", "symbolic link", "beside"])
+def test_a_scan_is_never_replaced(way, tmp_path, config, checkpoint, capsys):
+    scan, out = tmp_path / "in/a.nii.gz", tmp_path / "out"
+    write_scan(scan)
+    out.mkdir()
+    if way == "hard link":
+        (out / "a.nii.gz").hardlink_to(scan)
+    elif way == "symbolic link":
+        (out / "a.nii.gz").symlink_to(scan)
+    else:
+        out = scan.parent
+    given = out / "a.nii.gz" if way == "beside" else scan
+    before = scan.read_bytes()
+    with pytest.raises(SystemExit) as left:
+        main(["predict", config, checkpoint, str(given), "-o", str(out), "--overwrite"])
+    assert left.value.code == 2 and "a.nii.gz" in capsys.readouterr().err
+    assert scan.read_bytes() == before and not (out / "labels.json").exists()
+
+
+@pytest.mark.parametrize("file", ["a.nii.gz", "volumes.csv", "labels.json", "a.volumes.json", "uncertainty/a.nii.gz"])
+def test_files_of_other_origin_are_never_replaced(file, tmp_path, config, checkpoint, capsys):
+    write_scan(tmp_path / "in/a.nii.gz")
+    foreign = tmp_path / "out" / file
+    foreign.parent.mkdir(parents=True)
+    foreign.write_text("{}")
+    words = ["-o", str(tmp_path / "out"), "--overwrite", "--uncertainty"]
+    with pytest.raises(SystemExit) as left:
+        main(["predict", config, checkpoint, str(tmp_path / "in"), *words])
+    assert left.value.code == 2 and str(foreign) in capsys.readouterr().err
+    assert contents(tmp_path / "out") == {file: b"{}"}
+
+
+def test_a_reference_put_beside_predictions_is_kept(tmp_path, config, checkpoint, capsys):
+    write_scan(tmp_path / "in/a.nii.gz")
+    command = ["predict", config, checkpoint, str(tmp_path / "in"), "-o", str(tmp_path / "out")]
+    main(command)
+    write_scan(tmp_path / "in/b.nii.gz")
+    (tmp_path / "out/b.nii.gz").write_bytes(b"by hand")
+    with pytest.raises(SystemExit):
+        main([*command, "--overwrite"])
+    assert str(tmp_path / "out/b.nii.gz") in capsys.readouterr().err
+    assert (tmp_path / "out/b.nii.gz").read_bytes() == b"by hand"
+
+
+def test_a_full_disk_leaves_nothing_of_a_scan_and_lists_it_nowhere(tmp_path, config, checkpoint, capsys, monkeypatch):
+    for name in "ab":
+        write_scan(tmp_path / f"in/{name}.nii.gz")
+
+    def full(labels, path):
+        if path.name == "b.nii.gz":
+            raise OSError(errno.ENOSPC, "No space left on device", str(path))
+        write_nifti(labels, path)
+
+    monkeypatch.setattr("vdt3d.engine.prediction_files.write_nifti", full)
+    command = ["predict", config, checkpoint, str(tmp_path / "in"), "-o", str(tmp_path / "out")]
+    with pytest.raises(SystemExit) as left:
+        main(command)
+    said = capsys.readouterr().err
+    assert left.value.code == 1 and "1 of 2 scans" in said and str(tmp_path / "in/b.nii.gz") in said
+    assert [row["scan"] for row in table(tmp_path / "out/volumes.csv")] == ["a"]
+    assert not list((tmp_path / "out").glob("b.*"))
+    # A scan whose label map was removed by hand is no longer listed either, and is predicted again.
+    monkeypatch.undo()
+    (tmp_path / "out/a.nii.gz").unlink()
+    main(command)
+    assert "2 label maps" in capsys.readouterr().out
+    assert [row["scan"] for row in table(tmp_path / "out/volumes.csv")] == ["a", "b"]
+
+
+def test_a_link_whose_target_is_missing_is_a_scan_that_cannot_be_read(tmp_path, config, checkpoint, capsys):
+    write_scan(tmp_path / "in/b.nii.gz")
+    (tmp_path / "in/a.nii.gz").symlink_to(tmp_path / "annex/a.nii.gz")
+    with pytest.raises(SystemExit) as left:
+        main(["predict", config, checkpoint, str(tmp_path / "in"), "-o", str(tmp_path / "out")])
+    said = capsys.readouterr().err
+    assert left.value.code == 1 and "1 of 2 scans" in said and str(tmp_path / "annex/a.nii.gz") in said
+    assert (tmp_path / "out/b.nii.gz").exists()
 
 
 # ---- what the files say --------------------------------------------------------------------------------------------

@@ -21,6 +21,7 @@ EXAMPLE = """vdt3d predict my_config.py work_dirs/mine/best_dice.pth scans -o la
 vdt3d predict my_config.py best_dice.pth dicom_folder -o labels --dicom-seg --series largest
 vdt3d predict my_config.py fold_0.pth "scans/**/*.nii.gz" -o labels --ensemble fold_1.pth fold_2.pth --uncertainty"""
 OF_LABELS = {"dicom_seg": "--dicom-seg", "sheets": "--sheets"}
+LABELS = "labels.json"  # in a folder of predictions
 OF_FINDINGS = {"top": "--top", "every": "--every"}
 
 
@@ -52,7 +53,11 @@ def add_arguments(parser: ArgumentParser) -> None:
     )
     parser.add_argument("--list-series", action="store_true", help="tell the DICOM series there are, and do no more")
     parser.add_argument("--device", help="where to compute, such as cpu or cuda:1 (default: the best there is)")
-    parser.add_argument("--overwrite", action="store_true", help="answer again what is in the folder already")
+    parser.add_argument(
+        "--overwrite",
+        action="store_true",
+        help="predict again what an earlier run wrote to the folder; other files and the scans are never replaced",
+    )
     parser.add_argument("--top", type=int, metavar="N", help="of a detector: findings of a scan (default: 20)")
     parser.add_argument(
         "--every",
@@ -79,7 +84,10 @@ def run(args: Namespace) -> None:
     from vdt3d.engine.prediction_files import FILES
     from vdt3d.engine.predictor import Predictor, answer_of
     from vdt3d.io import find_scans, with_series
+    from vdt3d.utils.outputs import check_writable, refuse_input_folder
 
+    refuse_input_folder(args.out, args.inputs)
+    check_writable(args.out)
     answer = answer_of(config)
     files = FILES[answer](args.out, **_options(args, answer))
     checkpoints = [args.checkpoint, *args.ensemble]
@@ -87,6 +95,7 @@ def run(args: Namespace) -> None:
     predictor = Predictor(config, checkpoints, device=args.device, **more)
     scans = find_scans(args.inputs, files.suffix, channels=predictor.channels)
     scans, wrong = with_series(scans, args.series, files.suffix)
+    refuse_foreign(files, scans)
     failed = [str(error) for error in wrong]
     todo = {name: scan for name, scan in scans.items() if args.overwrite or not files.is_done(name)}
     _, done = files.verb
@@ -136,21 +145,45 @@ def _give_up(head: str, messages: Sequence[str]) -> NoReturn:
     raise SystemExit(1)
 
 
+def refuse_foreign(files, scans: Mapping[str, tuple]) -> None:
+    """Refuse to replace a scan or a file that no prediction wrote, with or without --overwrite.
+
+    Raises:
+        ValueError: an output is a scan, or is there already without a record of its prediction; the message names it.
+    """
+    from vdt3d.utils.outputs import refuse_inputs
+
+    refuse_inputs([path for name in scans for path in files.places(name)], [scan.path for scan in scans.values()])
+    foreign = list(filter(None, map(files.foreign, scans)))
+    if not (files.out / LABELS).exists():
+        foreign += [path for path in files.overviews() if path.exists()]
+    if foreign:
+        more = f" and {len(foreign) - 1} others" if len(foreign) > 1 else ""
+        raise ValueError(
+            f"{foreign[0]}{more} would be replaced, and vdt3d predict did not write it; choose another folder with -o"
+        )
+
+
 def describe(
     out: Path, classes: Sequence[str], checkpoints: Sequence[str], overwrite: bool, mc_dropout: int = 0
 ) -> None:
     """Write ``out``/labels.json: what the numbers mean and where they come from.
 
     Raises:
-        ValueError: the folder holds the labels of other checkpoints, which are not to be overwritten.
+        ValueError: the folder holds the predictions of other checkpoints and ``overwrite`` is not set, or a file of
+            this name and other origin.
     """
     from vdt3d.utils.files import write_aside
 
     known = {"labels": dict(enumerate(classes)), "checkpoints": list(checkpoints)}
     text = json.dumps(known | ({"mc_dropout": mc_dropout} if mc_dropout else {}), indent=2) + "\n"
-    path = out / "labels.json"
-    if path.exists() and path.read_text(encoding="utf-8") != text and not overwrite:
-        raise ValueError(f"{path} is of other checkpoints; choose another folder, or --overwrite")
+    path = out / LABELS
+    if path.exists():
+        former = path.read_text(encoding="utf-8", errors="replace")
+        if '"checkpoints"' not in former:
+            raise ValueError(f"{path} was not written by vdt3d predict; choose another folder with -o")
+        if former != text and not overwrite:
+            raise ValueError(f"{path} is of other checkpoints; choose another folder, or --overwrite")
     out.mkdir(parents=True, exist_ok=True)
     write_aside(path, lambda aside: aside.write_text(text, encoding="utf-8"))
 

@@ -1,12 +1,14 @@
 """What a predictor says of scans, as the files of one folder: labels, findings or classes; each written aside first.
 
-Of every scan a file NAME.json says the numbers, and a table those of all scans in the folder. A scan is done when all
-of its files are there.
+Each scan has a record, a json file with its numbers; a table lists the numbers of all scans in the folder. A record is
+first written as unfinished and completed after the scan's other files, so files without a record are of other origin.
 """
 
-import json
+import os
+import shutil
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +20,11 @@ from vdt3d.inference import Classified, scan_report, table_rows
 from vdt3d.inference.findings import COLUMNS
 from vdt3d.io import Scan, SegSource, write_dicom_seg, write_nifti
 from vdt3d.structures import LabelMap, Volume
-from vdt3d.utils.files import write_aside, write_json
+from vdt3d.utils.files import read_json, write_aside, write_json
 from vdt3d.utils.notice import NOTICE
 
 SHEET_PLANES = ("axial", "coronal", "sagittal")
+UNFINISHED = "unfinished"  # key of a record whose scan's other files are still being written
 
 
 class PredictionFiles(ABC):
@@ -49,35 +52,82 @@ class PredictionFiles(ABC):
         self.out = out
 
     def expected(self, name: str) -> list[Path]:
-        """The files that make a scan done."""
+        """Return the paths of a scan's files, its record last."""
         return [self.out / f"{name}{self.suffix}", self.out / f"{name}{self.record}"]
 
-    def is_done(self, name: str) -> bool:
-        return all(path.exists() for path in self.expected(name))
+    def places(self, name: str) -> list[Path]:
+        """Return the paths that writing a scan may replace."""
+        return self.expected(name)
 
-    @abstractmethod
+    def overviews(self) -> list[Path]:
+        """Return the paths of the files about all scans."""
+        return [self.out / self.table]
+
+    def is_done(self, name: str) -> bool:
+        """Return whether all files of a scan exist and its record is complete."""
+        return all(path.exists() for path in self.expected(name)) and self._state(name) == "done"
+
+    def foreign(self, name: str) -> Path | None:
+        """Return the first file that is in the place of a scan's own and that no prediction wrote, or None."""
+        if self._state(name) is not None:
+            return None
+        return next((path for path in self.places(name) if os.path.lexists(path)), None)
+
     def write(self, predictor: Predictor, name: str, scan: Scan) -> None:
-        """Read and answer one scan.
+        """Predict one scan and write its files; if writing fails, none of them is left.
 
         Raises:
             ValueError, OSError: as reading, predicting and writing do.
         """
+        report, writers = self._predict(predictor, name, scan)
+        record = self.out / f"{name}{self.record}"
+        write_json(record, {"scan": name, UNFINISHED: True})
+        try:
+            for write in writers:
+                write()
+            write_json(record, report)
+        except BaseException:
+            self._remove(name)
+            raise
+
+    @abstractmethod
+    def _predict(self, predictor: Predictor, name: str, scan: Scan) -> tuple[dict[str, Any], list[Callable[[], Any]]]:
+        """Return the record of one scan, and calls that write its other files."""
 
     @abstractmethod
     def rows(self, record: Mapping[str, Any]) -> list[dict[str, Any]]:
         """The rows of the table that one scan's record makes."""
 
     def records(self) -> Iterator[dict[str, Any]]:
-        """What the folder holds of each scan, by name."""
+        """Yield the records of the finished scans in the folder, by name."""
         for path in sorted(self.out.glob(f"*{self.record}")):
-            yield json.loads(path.read_text(encoding="utf-8"))
+            name = path.name.removesuffix(self.record)
+            if self._state(name) == "done" and (self.out / f"{name}{self.suffix}").exists():
+                yield read_json(path)
 
     def write_overview(self) -> None:
-        """Write the table of all scans in the folder; of none, nothing."""
+        """Write the table of all finished scans in the folder; without any, remove it."""
         rows = [self.rows(record) for record in self.records()]
         if rows:
             table = pd.DataFrame([row for part in rows for row in part], columns=list(self.columns) or None)
             write_aside(self.out / self.table, lambda aside: table.to_csv(aside, index=False))
+        else:
+            for path in self.overviews():
+                path.unlink(missing_ok=True)
+
+    def _state(self, name: str) -> str | None:
+        """Return "done" or "unfinished" for a scan with a record of ours, else None."""
+        try:
+            record = read_json(self.out / f"{name}{self.record}")
+        except (OSError, ValueError):
+            return None
+        if not isinstance(record, dict) or record.get("scan") != name:
+            return None
+        return "unfinished" if UNFINISHED in record else "done"
+
+    def _remove(self, name: str) -> None:
+        for path in self.places(name):
+            path.unlink(missing_ok=True)
 
 
 class LabelFiles(PredictionFiles):
@@ -104,32 +154,37 @@ class LabelFiles(PredictionFiles):
             self.out / f"{name}.seg.dcm": self.dicom_seg,
             self.out / "sheets" / f"{name}.png": self.sheets,
         }
-        return [*super().expected(name), *(path for path, wanted in more.items() if wanted)]
+        return [*(path for path, wanted in more.items() if wanted), *super().expected(name)]
 
-    def write(self, predictor: Predictor, name: str, scan: Scan) -> None:
+    def places(self, name: str) -> list[Path]:
+        more = [self.out / "disagreement" / f"{name}.nii.gz"] if self.uncertainty else []
+        return [*more, *self.expected(name)]
+
+    def _predict(self, predictor: Predictor, name: str, scan: Scan) -> tuple[dict[str, Any], list[Callable[[], Any]]]:
         source = SegSource.read(scan.path, scan.series) if self.dicom_seg else None  # refused before the work is done
         volume = predictor.read(scan.path, series=scan.series)
-        labels = self._assessed(predictor, name, volume) if self.uncertainty else predictor(volume, name=name)
-        structures = predictor.structures or {str(label): label for label in np.unique(labels.array).tolist() if label}
+        writers: list[Callable[[], Any]] = []
+        if self.uncertainty:
+            assessed = predictor.assess(volume, name=name)
+            labels = assessed.labels
+            for kind in ("disagreement", "uncertainty"):
+                if (map_ := getattr(assessed, kind)) is not None:
+                    writers.append(partial(write_nifti, map_, self.out / kind / f"{name}.nii.gz"))
+        else:
+            labels = predictor(volume, name=name)
         if source is not None:
             from vdt3d.visualization import PALETTE
 
-            path = self.out / f"{name}.seg.dcm"
-            write_dicom_seg(labels, path, source, segments=predictor.structures, colours=PALETTE)
+            path, segments = self.out / f"{name}.seg.dcm", predictor.structures
+            writers.append(partial(write_dicom_seg, labels, path, source, segments=segments, colours=PALETTE))
         if self.sheets:
-            self._draw(name, volume, labels, predictor.classes)
-        write_json(self.out / f"{name}{self.record}", volumes_report(labels, name=name, structures=structures))
-        write_nifti(labels, self.out / f"{name}{self.suffix}")
+            writers.append(partial(self._draw, name, volume, labels, predictor.classes))
+        writers.append(partial(write_nifti, labels, self.out / f"{name}{self.suffix}"))
+        structures = predictor.structures or {str(label): label for label in np.unique(labels.array).tolist() if label}
+        return volumes_report(labels, name=name, structures=structures), writers
 
     def rows(self, record: Mapping[str, Any]) -> list[dict[str, Any]]:
         return [{"scan": record["scan"]} | structure for structure in record["volumes"]]
-
-    def _assessed(self, predictor: Predictor, name: str, volume: Volume) -> LabelMap:
-        assessed = predictor.assess(volume, name=name)
-        for kind in ("disagreement", "uncertainty"):
-            if (map_ := getattr(assessed, kind)) is not None:
-                write_nifti(map_, self.out / kind / f"{name}.nii.gz")
-        return assessed.labels
 
     def _draw(self, name: str, volume: Volume, labels: LabelMap, classes: Sequence[str]) -> None:
         from vdt3d.visualization import save, volume_sheet  # matplotlib, which most runs do without
@@ -157,22 +212,37 @@ class FindingFiles(PredictionFiles):
         super().__init__(out)
         self.options = options
 
-    def write(self, predictor: Predictor, name: str, scan: Scan) -> None:
-        from vdt3d.visualization import finding_pictures, jpeg
+    def expected(self, name: str) -> list[Path]:
+        return [self.out / "pictures" / name, self.out / f"{name}{self.record}"]
+
+    def overviews(self) -> list[Path]:
+        return [self.out / self.table, self.out / "findings.html"]
+
+    def _predict(self, predictor: Predictor, name: str, scan: Scan) -> tuple[dict[str, Any], list[Callable[[], Any]]]:
+        from vdt3d.visualization import finding_pictures
 
         volume = predictor.read(scan.path, series=scan.series)
         findings = predictor.find(volume, name=name, **self.options)
         report = scan_report(findings, volume, name=name, classes=predictor.classes)
         pictures = finding_pictures(volume, findings.boxes, findings.slices, axis=findings.axis)
         folder = self.out / "pictures" / name
-        folder.mkdir(parents=True, exist_ok=True)
-        for old in folder.glob("*.jpg"):
-            old.unlink()
+        for finding in report["findings"]:
+            finding["picture"] = (folder / f"{finding['rank']}.jpg").relative_to(self.out).as_posix()
+        return report, [partial(self._write_pictures, report, pictures)]
+
+    def _write_pictures(self, report: Mapping[str, Any], pictures: Sequence[np.ndarray]) -> None:
+        from vdt3d.visualization import jpeg
+
+        folder = self.out / "pictures" / report["scan"]
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
         for finding, picture in zip(report["findings"], pictures, strict=True):
-            path = folder / f"{finding['rank']}.jpg"
+            path = self.out / finding["picture"]
             write_aside(path, lambda aside, picture=picture: aside.write_bytes(jpeg(picture)))
-            finding["picture"] = path.relative_to(self.out).as_posix()
-        write_json(self.out / f"{name}{self.record}", report)
+
+    def _remove(self, name: str) -> None:
+        shutil.rmtree(self.out / "pictures" / name, ignore_errors=True)
+        (self.out / f"{name}{self.record}").unlink(missing_ok=True)
 
     def rows(self, record: Mapping[str, Any]) -> list[dict[str, Any]]:
         return table_rows(record)
@@ -192,9 +262,9 @@ class ClassFiles(PredictionFiles):
     table, columns = "predictions.csv", ()
     verb, what = ("classifying", "classified"), "predictions of {} scans"
 
-    def write(self, predictor: Predictor, name: str, scan: Scan) -> None:
+    def _predict(self, predictor: Predictor, name: str, scan: Scan) -> tuple[dict[str, Any], list[Callable[[], Any]]]:
         said = predictor(predictor.read(scan.path, series=scan.series), name=name)
-        write_json(self.out / f"{name}{self.record}", class_report(said, name))
+        return class_report(said, name), []
 
     def rows(self, record: Mapping[str, Any]) -> list[dict[str, Any]]:
         told = {key: record[key] for key in ("scan", "class", "uncertainty", "disagreement")}

@@ -155,14 +155,21 @@ def list_cases(folder: Path) -> list[str]:
 def write_array(
     path: Path, array: np.ndarray, *, chunk: tuple[int, ...] = CHUNK, block: tuple[int, ...] = BLOCK
 ) -> None:
-    """Write an array (C, D, H, W) for ``LazyArray``, in chunks (D, H, W) that are made of blocks (D, H, W)."""
+    """Write an array (C, D, H, W) for ``LazyArray``, in chunks (D, H, W) that are made of blocks (D, H, W).
+
+    Raises:
+        OSError: it could not be written, as on a full disk; nothing of it is left.
+    """
     chunks = (1, *map(min, chunk, array.shape[1:]))
     blocks = (1, *map(min, block, array.shape[1:]))
     cparams = CODEC | {"filters": [blosc2.Filter.SHUFFLE if array.itemsize > 1 else blosc2.Filter.NOFILTER]}
 
     def write(aside: Path) -> None:
         whole = np.ascontiguousarray(array)
-        blosc2.asarray(whole, urlpath=str(aside), mode="w", chunks=chunks, blocks=blocks, cparams=cparams)
+        try:
+            blosc2.asarray(whole, urlpath=str(aside), mode="w", chunks=chunks, blocks=blocks, cparams=cparams)
+        except RuntimeError as error:  # blosc2's for whatever the disk refuses, without the reason
+            raise OSError(f"{path} could not be written ({error}); is the disk full?") from error
 
     write_aside(path, write)
 

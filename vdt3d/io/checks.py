@@ -23,6 +23,20 @@ class ScanError(ValueError):
         return f"{path}: {'; '.join(rest)}" if rest else str(path)
 
 
+def is_dangling(path: Path) -> bool:
+    """Return whether a path is a link whose target is missing, as content that git-annex or DataLad has not fetched."""
+    return path.is_symlink() and not path.exists()
+
+
+def check_exists(path: Path) -> None:
+    """Raise ScanError unless there is a file or folder; the message names the target of a dangling link."""
+    if is_dangling(path):
+        target = path.parent / path.readlink()
+        raise ScanError(path, f"is a link to {target}, which does not exist", "fetch its content, or repair the link")
+    if not path.exists():
+        raise ScanError(path, "does not exist", "check the path")
+
+
 def check_content(path: Path) -> None:
     """Refuse an empty file and a web page that was saved in the scan's place."""
     with path.open("rb") as stream:

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from pydicom import Dataset, config, dcmread
 
-from vdt3d.io.checks import AGAIN, ScanError
+from vdt3d.io.checks import AGAIN, ScanError, check_exists
 
 # Elements that tell acquisitions apart where one series holds several at the same positions.
 PHASE = ("AcquisitionNumber", "TemporalPositionIdentifier", "TriggerTime", "EchoTime", "DiffusionBValue", "ImageType")
@@ -126,8 +126,9 @@ def read_headers(folder: Path) -> FolderHeaders:
     series, beside = defaultdict(list), Counter()
     with quiet_pydicom():
         for path in sorted(folder.iterdir()):
-            if path.name.startswith(".") or path.name == "DICOMDIR" or not path.is_file():
+            if path.name.startswith(".") or path.name == "DICOMDIR" or path.is_dir():
                 continue
+            check_exists(path)
             if not is_dicom(path):
                 _check_name(path)
                 continue

@@ -12,6 +12,7 @@ from vdt3d.io.checks import (
     check_affine,
     check_channels,
     check_content,
+    check_exists,
     check_numbers,
     check_same_grid,
     finite,
@@ -143,14 +144,15 @@ def _load(path: Path, channels: int | None, **options) -> tuple[np.ndarray, np.n
 def _format(path: Path) -> Format:
     if path.is_dir():
         return SLICE_FOLDER if pictures(path) and not list_series(path) else DICOM_FOLDER
-    if not path.is_file():
-        raise ScanError(path, "does not exist", "check the path")
+    check_exists(path)
     check_content(path)
     for form in FORMATS:
         if path.name.lower().endswith(form.suffixes):
             return form
     if is_dicom(path):
         raise ScanError(path, *single_file_finding(path))
+    if path.suffix.lower() in (".hdr", ".img"):
+        raise ScanError(path, "is one file of an Analyze or NIfTI pair (.hdr and .img)", "convert it to .nii.gz")
     known = " ".join(suffix for form in FORMATS for suffix in form.suffixes)
     raise ScanError(path, f"has an unknown suffix '{path.suffix}'", f"give a DICOM folder or one of {known}")
 

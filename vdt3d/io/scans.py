@@ -1,11 +1,12 @@
 """Which scans a user means: files, folders, patterns, and the series of DICOM folders, each under a name of its own."""
 
+import os
 from collections.abc import Iterable, Iterator, Mapping
 from hashlib import sha256
 from pathlib import Path
 from typing import NamedTuple
 
-from vdt3d.io.checks import ScanError
+from vdt3d.io.checks import ScanError, is_dangling
 from vdt3d.io.dicom import SeriesFacts, list_series
 from vdt3d.io.dicom_headers import may_hold_slices
 from vdt3d.io.slices import pictures
@@ -124,9 +125,23 @@ def _inside(given: Path) -> Iterator[tuple[str, Path]]:
     if files or folders or not given.is_dir():
         yield from ((scan_name(path), path) for path in files or folders or [given])
         return
-    series = [path for path in (given, *sorted(given.rglob("*"))) if _is_of_dicom(path)]
+    series = [path for path in _folders(given) if _is_of_dicom(path)]
+    if not series and (pairs := sorted(path for path in given.iterdir() if path.suffix.lower() == ".hdr")):
+        yield from ((path.stem, path) for path in pairs)  # which reading refuses
+        return
     for path in series or [given]:
         yield "_".join(path.relative_to(given).parts) or scan_name(given), path
+
+
+def _folders(given: Path) -> list[Path]:
+    """``given`` and the folders below it, sorted; links are followed, each folder is listed once."""
+    found: dict[Path, Path] = {}
+    for text, names, _ in os.walk(given, followlinks=True):
+        path = Path(text)
+        if found.setdefault(path.resolve(), path) is not path:
+            names.clear()  # a link back to a folder that was walked already
+        names.sort()
+    return sorted(found.values())
 
 
 def _meant(folder: Path, found: Mapping[str, SeriesFacts], choice: str) -> Iterator[tuple[str, str | None]]:
@@ -157,7 +172,8 @@ def _enter(found: dict, name: str, scan: Path | Scan, suffix: str) -> None:
 
 
 def _is_scan(path: Path) -> bool:
-    return path.is_file() and not path.name.startswith(".") and path.name.lower().endswith(SCANS)
+    """Whether the name is a scan's; what else such a path may be, as a link without its target, reading refuses."""
+    return not path.name.startswith(".") and path.name.lower().endswith(SCANS)
 
 
 def _is_of_slices(path: Path) -> bool:
@@ -167,4 +183,5 @@ def _is_of_slices(path: Path) -> bool:
 def _is_of_dicom(path: Path) -> bool:
     if not path.is_dir() or path.name.startswith("."):
         return False
-    return any(may_hold_slices(file) for file in path.iterdir() if file.is_file() and not file.name.startswith("."))
+    files = (file for file in path.iterdir() if not file.name.startswith(".") and not file.is_dir())
+    return any(is_dangling(file) or may_hold_slices(file) for file in files)  # reading refuses a dangling link

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from vdt3d.io.checks import ScanError
+from vdt3d.io.checks import ScanError, check_exists
 from vdt3d.io.lazy import ArrayInFiles
 from vdt3d.io.pictures import read_picture
 from vdt3d.structures import Volume, affine_from_spacing
@@ -57,8 +57,9 @@ def find_slices(folder: str | Path, pattern: str = "*.png") -> list[Path]:
         raise ScanError(folder, "is not a folder", "give the one that holds the slices")
     found: dict[int, Path] = {}
     for path in sorted(folder.glob(pattern)):
-        if path.name.startswith(".") or not path.is_file():
+        if path.name.startswith(".") or path.is_dir():
             continue
+        check_exists(path)
         number = slice_name(path).number
         if number in found:
             finding = f"{found[number].name} and {path.name} are both slice {number}"

@@ -35,13 +35,47 @@ def find_config(path: Path) -> Path:
     raise FileNotFoundError(f"{path}: no such config, neither below {Path.cwd()} nor among those of the package{hint}")
 
 
+def read_text(path: str | Path) -> str:
+    """Return the text of a file that a user may have written: UTF-8, with or without a byte order mark.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: the file is in another encoding.
+    """
+    content = Path(path).read_bytes()
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        kind = "UTF-16" if content.startswith((b"\xff\xfe", b"\xfe\xff")) else "of another encoding"
+        raise ValueError(f"{path} is {kind}, not UTF-8 text; save it as UTF-8") from None
+
+
+def read_json(path: str | Path) -> Any:
+    """Return the content of a json file; see ``read_text``.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: the file is empty, not json or in another encoding than UTF-8.
+    """
+    text = read_text(path)
+    if not text.strip():
+        raise ValueError(f"{path} is empty; json was expected")
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise ValueError(f"{path} is not json ({error}); repair it") from error
+
+
 def write_aside(path: Path, write: Callable[[Path], None]) -> None:
     """Let ``write`` fill a temporary file beside ``path``, then rename it; on failure nothing of it is left.
 
     Raises:
         OSError: it could not be written, as on a full disk; the message names ``path``, which is as it was.
     """
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    try:
+        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    except OSError as error:  # which names the temporary file
+        raise OSError(error.errno, error.strerror, str(path)) from error
     os.close(handle)
     aside = Path(name)
     try:
