@@ -37,9 +37,7 @@ def run(args: Namespace) -> None:
     if args.resume is not None:
         config.resume = True if args.resume == "auto" else args.resume
     config.overwrite = args.overwrite or config.get("overwrite", False)
-    if (
-        require_launcher(config.launcher) == 0
-    ):  # before a model is built; the runner checks again when it takes the directory
+    if require_launcher(config.launcher) == 0:  # before a model is built; the runner checks again when it trains
         require_free(Path(config.work_dir), resume=config.get("resume", False), overwrite=config.overwrite)
     if args.amp:
         config.optim_wrapper.type = "AmpOptimWrapper"

@@ -108,6 +108,7 @@ def require_free(work_dir: Path, *, resume: bool | str = False, overwrite: bool 
     Raises:
         WorkDirError: another run holds the directory; or it contains a run, and the training neither resumes nor
             overwrites that; or both are asked for.
+        FileNotFoundError: which checkpoint to resume is unknown.
     """
     holder = _read_lock(work_dir / LOCK)
     if holder is not None and not _is_stale(holder):
@@ -118,8 +119,12 @@ def require_free(work_dir: Path, *, resume: bool | str = False, overwrite: bool 
 def _require_unused(work_dir: Path, resume: bool | str, overwrite: bool) -> None:
     if resume and overwrite:
         raise WorkDirError("--resume and --overwrite exclude each other; give one of them")
+    if overwrite:
+        return
+    if resume is True:
+        resume_checkpoint(work_dir)
     found = results_of_runs(work_dir)
-    if overwrite or not found:
+    if not found:
         return
     listed = ", ".join(found[:3]) + (f" and {len(found) - 3} more" if len(found) > 3 else "")
     used = f"{work_dir} already contains a run ({listed})"
@@ -142,7 +147,7 @@ def claim(work_dir: Path, *, resume: bool | str = False, overwrite: bool = False
     cannot be looked up, so its lock stays until the user deletes it.
 
     Raises:
-        WorkDirError: as ``require_free``.
+        WorkDirError, FileNotFoundError: as ``require_free``.
         OSError: the directory is not writable.
     """
     lock, own = work_dir / LOCK, _this_process()
