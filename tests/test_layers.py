@@ -19,6 +19,7 @@ BELOW_ENGINE = {
 # medseg/X may import what vdt3d/X may, vdt3d/X itself, and the same rows of medseg.
 MAY_IMPORT = {
     "__init__": {"engine", "cli"},
+    "__main__": {"cli"},
     "registry": set(),
     "utils": set(),
     "structures": {"utils"},

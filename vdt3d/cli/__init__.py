@@ -81,7 +81,7 @@ def main(argv: list[str] | None = None) -> None:
     except KeyboardInterrupt:
         parser.exit(130, f"{parser.prog}: interrupted\n")
     except Exception as error:
-        message = None if args.debug else _for_the_user(error)
+        message = None if args.debug else message_of(error)
         if message is None:
             raise
         parser.exit(2, f"{parser.prog}: error: {message}\n")
@@ -125,10 +125,10 @@ def _command(argv: list[str]) -> str:
     return command
 
 
-def _for_the_user(error: Exception) -> str | None:
-    """The message that tells what to mend: bad input, a missing file, a full disk, a wrong name or config.
+def message_of(error: Exception) -> str | None:
+    """Return the message of an error that the user can mend: bad input, a missing file, a full disk, a wrong config.
 
-    None for what is likely a fault of ours.
+    None for another error, most likely a fault of this package.
     """
     from vdt3d.registry import UnknownTypeError
 

@@ -68,7 +68,7 @@ def run(args: Namespace) -> None:
     if not args.summarise:
         index, count = args.shard
         jobs = plan({name: arms[name] for name in names}, runs, base, args.cfg_options, weights)
-        failed = perform(jobs[index::count])
+        failed = perform(jobs[index::count], "compare", debug=args.debug)
     results, missing = collect(runs, base)
     if not missing or args.summarise:
         say(summarise(results, base))
@@ -121,6 +121,7 @@ def plan(
     """
     configs = {arm: load_config(Namespace(config=path, cfg_options=options)) for arm, path in arms.items()}
     from vdt3d.engine.comparison import check_alike, describe, label_subset, repeated, score_of, training_cases
+    from vdt3d.engine.digests import data_digest
     from vdt3d.utils.checkpoint import local_copy
 
     check_alike(configs)
@@ -130,7 +131,7 @@ def plan(
             raise FileNotFoundError(f"{arm} starts from {source}, which is not there; fetch it or --weights {arm}=FILE")
     first = next(iter(configs.values()))
     score, by_epoch, cases = score_of(first), first.train_cfg.get("by_epoch", True), training_cases(first)
-    total, jobs = len(cases.groups), []
+    total, jobs, data = len(cases.groups), [], data_digest(first)
     for of_run in runs:
         subset = label_subset(cases, of_run.fraction, of_run.seed)
         config, file = configs[of_run.arm], weights.get(of_run.arm)
@@ -144,7 +145,7 @@ def plan(
                 seed=of_run.seed,
                 indices=repeated(subset, total, by_epoch=by_epoch) if len(subset) < total else None,
                 weights=file,
-                description=describe(config, of_run, subset=sorted(subset), weights=file),
+                description=describe(config, of_run, subset=sorted(subset), weights=file) | {"data": data},
             )
         )
     return jobs

@@ -14,7 +14,7 @@ from pathlib import Path
 LAUNCHERS = ("none", "pytorch", "slurm")
 CHECKPOINT = "weights: a path, http(s):// address, torchvision:// or zoo: name"
 # What a run reads beside the arguments of mmengine's runner.
-OWN_SETTINGS = {"channels_last", "compile", "find_unused_parameters", "inflate", "min_matched"}
+OWN_SETTINGS = {"channels_last", "compile", "find_unused_parameters", "inflate", "min_matched", "overwrite"}
 
 
 def quiet_imports() -> None:
@@ -46,7 +46,9 @@ def add_run_arguments(parser: ArgumentParser) -> None:
     """What training and testing have in common."""
     add_config_arguments(parser)
     parser.add_argument("--work-dir", type=Path, help="where checkpoints and logs go (default: work_dirs/CONFIG)")
-    parser.add_argument("--launcher", choices=LAUNCHERS, default="none", help="who started this process among others")
+    parser.add_argument(
+        "--launcher", choices=LAUNCHERS, help="what started this process among others (default: the config's, or none)"
+    )
 
 
 def add_dropout_argument(parser: ArgumentParser) -> None:
@@ -103,7 +105,7 @@ def load_run_config(args: Namespace, *needed: str):
     require(config, args.config, *needed)
     if "default_scope" not in config:  # where types are looked up; a config need not inherit default_runtime.py
         config.default_scope = "vdt3d"
-    config.launcher = args.launcher
+    config.launcher = args.launcher or config.get("launcher", "none")
     if args.work_dir is not None:
         if args.work_dir.is_file():
             raise ValueError(f"--work-dir {args.work_dir} is a file; name a folder")

@@ -1,4 +1,7 @@
-"""From pictures to a tested 3D classifier on made-up data, in minutes; each step is a command you can type yourself."""
+"""From pictures to a tested 3D classifier on made-up data, in minutes; each step is a command you can type yourself.
+
+Given again, it skips the trainings that are finished and resumes the one that was stopped.
+"""
 
 import json
 import subprocess
@@ -26,12 +29,12 @@ def run(args: Namespace) -> None:
     command("browse", PRETRAIN, "--out", out / "pictures")
     command("browse", CLASSIFY, "--out", out / "phantoms")
     say("2/5  Pre-training a 3D network on the pictures, whose colours become slices (VDT)", "bold")
-    command("train", PRETRAIN, "--work-dir", out / "pretrain")
+    command("train", PRETRAIN, "--resume", "--work-dir", out / "pretrain")
     say("3/5  Fine-tuning it to tell smooth nodules from spiculated ones", "bold")
     weights = f"load_from={last_checkpoint(out / 'pretrain')}"
-    command("train", CLASSIFY, "--work-dir", runs["from VDT"], "--cfg-options", weights)
+    command("train", CLASSIFY, "--resume", "--work-dir", runs["from VDT"], "--cfg-options", weights)
     say("4/5  Training the same network from scratch", "bold")
-    command("train", CLASSIFY, "--work-dir", runs["from scratch"])
+    command("train", CLASSIFY, "--resume", "--work-dir", runs["from scratch"])
     say("5/5  Testing both", "bold")
     for folder in runs.values():
         table = f"test_evaluator.out={folder / 'predictions.csv'}"

@@ -3,6 +3,7 @@
 import multiprocessing
 import os
 import signal
+import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -10,6 +11,8 @@ from typing import Any, Protocol
 
 CONTEXT = multiprocessing.get_context("spawn")  # a run's memory is gone with its process, and a crash takes no other
 STOPPED = (128 + signal.SIGTERM, -signal.SIGTERM)  # in order, or before it could be
+
+BAD_INPUT = 2  # exit code of a command that met an error which the user can mend
 
 
 class Job(Protocol):
@@ -36,12 +39,16 @@ def torchrun_share() -> tuple[int, int]:
     return int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
 
 
-def perform(jobs: Sequence[Job]) -> list[str]:
+def perform(jobs: Sequence[Job], command: str, *, debug: bool = False) -> list[str]:
     """Do the jobs that have no result yet, one after another, each in its own process; return the names of the failed.
+
+    Args:
+        command: name of the command, for messages.
+        debug: show the whole traceback of an error.
 
     Raises:
         ValueError: the folder of a job holds another run.
-        SystemExit: 143, a run was asked to stop and left.
+        SystemExit: 143 if a run was asked to stop and left; 2 if one met bad input, which the others would meet too.
     """
     from vdt3d.engine.comparison import settle
 
@@ -53,19 +60,21 @@ def perform(jobs: Sequence[Job]) -> list[str]:
         left = f", about {_duration(sum(spent) / len(spent) * (len(waiting) - number))} left" if spent else ""
         say(f"run {number + 1} of {len(waiting)}: {job.name}{left}", "bold")
         start = time.monotonic()
-        code = execute(job)
+        code = execute(job, command, debug)
         spent.append(time.monotonic() - start)
         if code in STOPPED:
             raise SystemExit(STOPPED[0])
+        if code == BAD_INPUT:  # its process printed why
+            raise SystemExit(BAD_INPUT)
         if code:
             say(f"failed with exit code {code}; its log is in {job.folder}", "bold red")
             failed.append(job.name)
     return failed
 
 
-def execute(job: Job) -> int:
-    """Run a job in a process of its own, to which SIGTERM is passed on; returns its exit code."""
-    process = CONTEXT.Process(target=job.run)
+def execute(job: Job, command: str, debug: bool) -> int:
+    """Run a job in a process of its own, to which SIGTERM is passed on; return its exit code."""
+    process = CONTEXT.Process(target=run_job, args=(job, command, debug))
     process.start()
     before = signal.signal(signal.SIGTERM, lambda *_: process.terminate())
     try:
@@ -73,6 +82,24 @@ def execute(job: Job) -> int:
     finally:
         signal.signal(signal.SIGTERM, before)
     return process.exitcode
+
+
+def run_job(job: Job, command: str, debug: bool) -> None:
+    """Run a job; an error that the user can mend is printed in one line, as the command itself prints it.
+
+    Raises:
+        SystemExit: ``BAD_INPUT``; or 1 if a loss is not finite, which is the fate of this run alone.
+    """
+    from vdt3d.cli import message_of
+
+    try:
+        job.run()
+    except Exception as error:
+        message = None if debug else message_of(error)
+        if message is None:
+            raise
+        sys.stderr.write(f"vdt3d {command}: error: {job.name}: {message}\n")
+        raise SystemExit(1 if isinstance(error, FloatingPointError) else BAD_INPUT) from None
 
 
 def begin() -> None:

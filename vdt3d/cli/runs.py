@@ -151,8 +151,10 @@ def repeat(path: Path, work_dir: Path) -> None:
     from rich.console import Console
 
     from vdt3d.engine import Runner, distributed_left_after
+    from vdt3d.engine.distributed import require_launcher
     from vdt3d.engine.run_record import NAME, changes, config_of, read_records
 
+    require_launcher("none")
     before = read_records(path).get("train")
     if before is None:
         raise ValueError(f"{path} tells of a test only; repeat it with vdt3d test")

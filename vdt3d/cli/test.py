@@ -26,8 +26,10 @@ def run(args: Namespace) -> None:
     from rich.console import Console
 
     from vdt3d.engine import Runner, distributed_left_after
+    from vdt3d.engine.distributed import require_launcher
     from vdt3d.utils.files import write_aside
 
+    require_launcher(config.launcher)
     answer_with(config, args.checkpoint, args.mc_dropout)
     if args.format_only is not None:
         config.test_evaluator = []

@@ -31,6 +31,8 @@ def add_arguments(parser: ArgumentParser) -> None:
 def run(args: Namespace) -> None:
     args.work_dir = args.work_dir or Path("work_dirs", f"{args.config.stem}_tune")
     config = load_run_config(args, "train_dataloader")
+    from vdt3d.engine.digests import study_digests
+
     try:
         from vdt3d.engine.tuning import Space, as_options, greater_is_better, search, summarise, trainer
     except ModuleNotFoundError as error:
@@ -50,14 +52,18 @@ def run(args: Namespace) -> None:
         trials=args.trials,
         greater=greater_is_better(score),
         seed=args.seed,
+        identity=study_digests(config, score),
     )
     from rich.console import Console
 
     report = summarise(study, space, args.work_dir, score)
     Console(highlight=False).print(table(report))
     say(f"all trials are in {args.work_dir / 'tune.json'}, drawn in {args.work_dir / 'tune.png'}")
-    if report["best"] is not None:
-        say(f"best: --cfg-options {' '.join(as_options(report['best']['settings']))}", "bold")
+    if report["best"] is None:
+        errors = [f"  {trial['number']}: {trial.get('error', trial['state'])}" for trial in report["trials"]]
+        say("no trial succeeded:\n" + "\n".join(errors), "bold red")
+        raise SystemExit(1)
+    say(f"best: --cfg-options {' '.join(as_options(report['best']['settings']))}", "bold")
 
 
 def table(report: Mapping[str, Any]):

@@ -1,7 +1,6 @@
 """Comparisons of initialisations: the arms by their names, nested shares of the labels, one run, all runs summed up."""
 
 import gc
-import hashlib
 import json
 import math
 import time
@@ -17,6 +16,7 @@ from mmengine.config import Config
 from mmengine.dataset import BaseDataset
 from mmengine.registry import init_default_scope
 
+from vdt3d.engine.digests import config_digest
 from vdt3d.engine.runner import Runner
 from vdt3d.evaluation.comparison import comparison_table, markdown, percent
 from vdt3d.registry import DATASETS
@@ -227,12 +227,11 @@ def configured(config: Config, folder: Path, *, seed: int, indices: list[int] | 
 
 def describe(config: Config, run: Run, *, subset: list[int], weights: str | None) -> dict[str, Any]:
     """What tells a run from any other, for its run.json: among it the cases it trains on, and the config's digest."""
-    text = json.dumps(config.to_dict(), default=str)
     return {
         **asdict(run),
         "labels": len(subset),
         "config": Path(config.filename).name,
-        "digest": hashlib.sha256(text.encode()).hexdigest()[:16],
+        "digest": config_digest(config),
         "weights": weights or config.get("load_from"),
         "cases": subset,
     }

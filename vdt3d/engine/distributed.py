@@ -13,6 +13,33 @@ import torch.distributed
 LAUNCHERS = ("none", "pytorch", "slurm")
 
 
+# Number and rank of the processes of a group, as torchrun, srun and mpirun give them to each.
+GROUPS = {
+    "pytorch": ("WORLD_SIZE", "RANK"),
+    "slurm": ("SLURM_STEP_NUM_TASKS", "SLURM_PROCID"),
+    "mpi": ("OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_RANK"),
+}
+
+
+def require_launcher(launcher: str) -> int:
+    """Check that processes which were started together also run together, and return the rank of this one.
+
+    Raises:
+        ValueError: this is one of several processes, but no launcher is given; each would do all of the work alone, in
+            the same folder.
+    """
+    if launcher != "none":
+        return int(os.environ.get(GROUPS[launcher][1], 0)) if launcher in GROUPS else 0
+    for name, (size, _) in GROUPS.items():
+        if int(os.environ.get(size) or 1) > 1:
+            remedy = f"give --launcher {name}" if name in LAUNCHERS else "start with tools/dist_train.sh"
+            raise ValueError(
+                f"{os.environ[size]} processes were started ({size}), but --launcher is none, so that each would do "
+                f"all of the work in the same folder; {remedy}, or start one process"
+            )
+    return 0
+
+
 def init_distributed(launcher: str, timeout_s: float) -> None:
     """Join the process group whose place in it torchrun or Slurm put into the environment.
 
@@ -31,7 +58,8 @@ def init_distributed(launcher: str, timeout_s: float) -> None:
     ]
     if absent:
         raise ValueError(
-            f"{', '.join(absent)} not set: start with tools/dist_train.sh (torchrun) or tools/slurm_train.sh"
+            f"{', '.join(absent)} not set: start with tools/dist_train.sh (torchrun) or "
+            "tools/slurm_train.sh, or give --launcher none for a single process"
         )
     on_gpu = torch.cuda.is_available()
     if on_gpu:

@@ -73,6 +73,7 @@ class ValLoop(MMValLoop):
 
 def _validate_first(loop: BaseLoop, done: int, last: int) -> None:
     """Make up for a validation the checkpoint knows nothing of: it was written before the one that followed."""
+    loop._decide_current_val_interval()  # of ``dynamic_intervals``, which mmengine looks up after each step only
     due = done >= max(loop.val_begin, 1) and (done % loop.val_interval == 0 or done == last)
     if loop.runner.resumed_unvalidated and loop.runner.val_loop is not None and due:
         loop.runner.val_loop.run()

@@ -165,10 +165,16 @@ def config_of(record: Mapping[str, Any], work_dir: Path) -> Config:
 
 
 def _literal(node: ast.expr) -> Any:
-    """The value of an expression of literals and ``dict(name=...)``."""
+    """Return the value of an expression of literals, ``dict(name=...)``, ``dict({...})`` and ``float('inf')``."""
     match node:
         case ast.Call(func=ast.Name(id="dict"), args=[], keywords=keywords) if all(word.arg for word in keywords):
             return {word.arg: _literal(word.value) for word in keywords}
+        case ast.Call(func=ast.Name(id="dict"), args=[ast.Dict() as content], keywords=[]):  # of keys with dots
+            return _literal(content)
+        case ast.Call(
+            func=ast.Name(id="float"), args=[ast.Constant(value="inf" | "-inf" | "nan" as text)], keywords=[]
+        ):
+            return float(text)
         case ast.Dict(keys=keys, values=values):
             return {_literal(key): _literal(value) for key, value in zip(keys, values, strict=True)}
         case ast.List(elts=parts):

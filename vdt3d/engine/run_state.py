@@ -48,11 +48,19 @@ def state_of_run(
             "cfg": runner.config_text,
         },
         "state_dict": {key: value.detach().cpu() for key, value in runner.bare_model.state_dict().items()},
-        "optimizer": runner.optim_wrapper.state_dict(),
+        "optimizer": _optimizer_state(runner),
         "param_schedulers": [state_of(scheduler) for scheduler in runner.param_schedulers or []],
         "message_hub": _pack_messages(runner.message_hub),
         "processes": processes,
     }
+
+
+def _optimizer_state(runner: "Runner") -> dict[str, Any]:
+    """Return the optimizer's state, in which NumPy numbers, such as a rate that a schedule computed, are Python's."""
+    state = runner.optim_wrapper.state_dict()
+    for group in state["param_groups"]:
+        group.update({name: value.item() for name, value in group.items() if isinstance(value, np.generic)})
+    return state
 
 
 def state_of_process(runner: "Runner") -> dict[str, Any]:

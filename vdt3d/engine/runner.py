@@ -11,6 +11,7 @@ from pathlib import Path
 
 import mmengine
 import torch
+from mmengine.config import Config
 from mmengine.device import get_device
 from mmengine.dist import all_gather_object, is_main_process
 from mmengine.evaluator import Evaluator
@@ -21,18 +22,23 @@ from mmengine.runner import IterBasedTrainLoop as MMIterBasedTrainLoop
 from mmengine.runner import LogProcessor
 from mmengine.runner import Runner as MMRunner
 from mmengine.runner.base_loop import BaseLoop
+from mmengine.visualization import Visualizer
 from torch import nn
 from torch.utils.data import DataLoader
 
 import vdt3d
 from vdt3d.engine.data import KeyedDataset, build_dataloader
 from vdt3d.engine.distributed import init_distributed
-from vdt3d.engine.hooks.checkpoint import PreemptionHook, latest_checkpoint
+from vdt3d.engine.hooks.checkpoint import PreemptionHook
 from vdt3d.engine.loops import ValLoop
+from vdt3d.engine.plain_config import config_to_write, plain_config
 from vdt3d.engine.run_state import require_state_of_run, resume_run, set_generators, state_of_process, state_of_run
+from vdt3d.engine.wandb_run import continue_wandb_run, keep_wandb_run
+from vdt3d.engine.work_dir import claim_together, make_log_dir, resume_checkpoint
 from vdt3d.models.inflate.weights import adapt
 from vdt3d.registry import LOOPS, RUNNERS
 from vdt3d.utils.checkpoint import read_any, state_dict_of, write_checkpoint
+from vdt3d.utils.files import write_aside
 from vdt3d.utils.loading import MIN_MATCHED, load_weights
 
 _STARTED: defaultdict[str, count] = defaultdict(count)  # runs of this process by the second they began in
@@ -48,15 +54,26 @@ class Runner(MMRunner):
         min_matched: least share of tensors (heads excluded) a ``load_from`` file must fill.
         channels_last: keep convolution weights in the channels-last order (faster on many devices).
         compile: True, or torch.compile's arguments, to compile the backbone.
+        overwrite: delete the run that the work directory contains; without it and ``resume``, ``train`` refuses that.
+
+    Raises:
+        ValueError: a value of the config that no config file can contain, or ``model_wrapper_cfg``.
     """
 
-    def __init__(self, *args, **kwargs):
+    def __init__(self, *args, cfg: Config | dict | None = None, **kwargs):
         self._random_state: dict | None = None
         self._classes: tuple[str, ...] = ()
         self.resumed_unvalidated = False
-        super().__init__(*args, **kwargs)
+        cfg = plain_config(cfg or {})
+        self._overwrite = bool(cfg.get("overwrite"))
+        super().__init__(*args, cfg=config_to_write(cfg), **kwargs)
         for handler, level in self._screen_levels:
             handler.setLevel(level)
+
+    @classmethod
+    def from_cfg(cls, cfg: Config | dict) -> "Runner":
+        """Build a runner from a config; NumPy values, paths and classes in it become plain values."""
+        return super().from_cfg(plain_config(cfg))
 
     # ---- the surroundings ----
 
@@ -70,9 +87,8 @@ class Runner(MMRunner):
         if torch.cuda.is_available() and torch.__version__.startswith("2.9."):
             warnings.warn("torch 2.9 runs 3D convolutions about 4 times slower under AMP; take another", stacklevel=2)
         super().setup_env(env_cfg)
-        # mmengine names logs, and what the process remembers of a run, by the second: shorter runs would share them.
-        second, earlier = self._timestamp, next(_STARTED[self._timestamp])
-        self._timestamp = f"{second}-{earlier}" if earlier else second
+        # mmengine names logs, and what the process remembers of a run, by the second in which the run began.
+        self._timestamp = make_log_dir(Path(self.work_dir), self._timestamp, _STARTED[self._timestamp])
 
     def build_logger(self, *args, **kwargs) -> MMLogger:
         logger = super().build_logger(*args, **kwargs)
@@ -144,6 +160,11 @@ class Runner(MMRunner):
         return super().build_val_loop({"type": ValLoop, **loop} if isinstance(loop, dict) else loop)
 
     def wrap_model(self, model_wrapper_cfg: dict | None, model: nn.Module) -> nn.Module:
+        if model_wrapper_cfg:
+            raise ValueError(
+                f"model_wrapper_cfg={model_wrapper_cfg} is not supported: models are distributed by "
+                "MMDistributedDataParallel; remove it (find_unused_parameters=True is a setting of its own)"
+            )
         device = get_device()
         model = model.to(device)
         if device == "cpu" or not self.distributed:
@@ -160,6 +181,11 @@ class Runner(MMRunner):
                 broadcast_buffers=False,
                 find_unused_parameters=self.cfg.get("find_unused_parameters", False),
             )
+
+    def build_visualizer(self, visualizer: Visualizer | dict | None = None) -> Visualizer:
+        if isinstance(visualizer, dict) and self.cfg.get("resume") is True:
+            visualizer = continue_wandb_run(visualizer, Path(self.work_dir))
+        return super().build_visualizer(visualizer)
 
     def build_evaluator(self, evaluator: dict | list | Evaluator) -> Evaluator:
         if isinstance(evaluator, Evaluator):
@@ -196,7 +222,7 @@ class Runner(MMRunner):
             return
         self._has_loaded = True
         if self._resume and self.training:
-            source = latest_checkpoint(Path(self.work_dir)) if self._resume is True else self._resume
+            source = resume_checkpoint(Path(self.work_dir)) if self._resume is True else self._resume
             if source is not None:
                 self.resume(str(source))
                 return
@@ -245,6 +271,27 @@ class Runner(MMRunner):
         self.call_hook("after_load_checkpoint", checkpoint={"state_dict": self.bare_model.state_dict()})
 
     def train(self) -> nn.Module:
+        """Train the model; the work directory belongs to this run until it ends.
+
+        Raises:
+            WorkDirError: another run holds the work directory, or a run in it would be overwritten.
+        """
+        work_dir = Path(self.work_dir)
+        with claim_together(work_dir, Path(self._log_dir), resume=self._resume, overwrite=self._overwrite):
+            self._keep_config()
+            keep_wandb_run(self.visualizer, work_dir)
+            return self._train()
+
+    def _keep_config(self, *, replace: bool = True) -> None:
+        path = Path(self.work_dir, Path(self.cfg.filename or f"{self.timestamp}.py").name)
+        if is_main_process() and (replace or not path.exists()):
+            text = self.config_text
+            write_aside(path, lambda aside: aside.write_text(text, encoding="utf-8"))
+
+    def dump_config(self) -> None:
+        """Write nothing yet: ``train`` and ``test`` write the config, once the work directory belongs to the run."""
+
+    def _train(self) -> nn.Module:
         try:
             return super().train()
         finally:
@@ -268,6 +315,7 @@ class Runner(MMRunner):
                 raise ValueError("a test with threshold='val' wants a val_evaluator with threshold='choose'")
             for metric in waiting:
                 metric["threshold"] = scores["threshold"]
+        self._keep_config(replace=False)  # that of a training stays
         try:
             return super().test()
         finally:

@@ -28,6 +28,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from vdt3d.engine.hooks.checkpoint import CheckpointHook
 from vdt3d.engine.runner import Runner
+from vdt3d.engine.work_dir import LOCK
 from vdt3d.utils.files import write_json
 from vdt3d.visualization.grid import save
 from vdt3d.visualization.tuning import search_figure
@@ -108,7 +109,14 @@ def _distribution(name: str, entry: Any) -> BaseDistribution:
 
 
 def search(
-    folder: Path, space: Space, train: Train, *, trials: int, greater: bool = True, seed: int = 0
+    folder: Path,
+    space: Space,
+    train: Train,
+    *,
+    trials: int,
+    greater: bool = True,
+    seed: int = 0,
+    identity: Mapping[str, str] | None = None,
 ) -> optuna.Study:
     """Do trials until there are ``trials`` of them, by all processes that share ``folder`` together.
 
@@ -122,19 +130,21 @@ def search(
         folder: of the journal and, in trials/N, of the trials.
         train: called with settings, a folder and a function to tell (step, score) of validations, it returns the score.
         greater: whether greater scores are better.
+        identity: what else identifies the search, such as its score and digests of config and data, by name.
 
     Returns:
         The study, with other processes' trials.
 
     Raises:
-        ValueError: fewer than one trial, or a study of another space, direction or seed is in the folder.
-        Exception: the error of a trial, if the first ones all failed, or it is about files.
+        ValueError: fewer than one trial, or a study of another space, direction, seed or identity is in the folder.
+        Exception: the error of a trial, if it is about files; or if no trial has succeeded yet, and either the error is
+            about values or several trials failed.
     """
     if trials < 1:
         raise ValueError(f"it takes one trial at least, got {trials}")
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     folder.mkdir(parents=True, exist_ok=True)
-    study = open_study(folder, space, greater=greater, seed=seed)
+    study = open_study(folder, space, greater=greater, seed=seed, identity=identity or {})
     while True:
         with FileLock(folder / "claim.lock"):
             alive = _reclaim(study, folder)
@@ -151,21 +161,24 @@ def search(
             (folder / home).mkdir(parents=True, exist_ok=True)
             running = FileLock(folder / home / "running.lock")
             running.acquire()
+            # Whoever holds this file may train there, so a lock in the folder is of a process that is gone, perhaps on
+            # another host, where it cannot be looked up.
+            (folder / home / LOCK).unlink(missing_ok=True)
         try:
             _perform(study, trial, space, train, folder / home)
         finally:
             running.release()
 
 
-def open_study(folder: Path, space: Space, *, greater: bool, seed: int) -> optuna.Study:
-    """The study in a folder, made if there is none.
+def open_study(folder: Path, space: Space, *, greater: bool, seed: int, identity: Mapping[str, str]) -> optuna.Study:
+    """Return the study in a folder, made if there is none.
 
     Raises:
-        ValueError: it has another space, direction or seed.
+        ValueError: it has another space, direction, seed or identity.
     """
     storage = JournalStorage(JournalFileBackend(str(folder / JOURNAL), JournalFileOpenLock(str(folder / JOURNAL))))
     told = {name: distribution_to_json(one) for name, one in space.distributions.items()}
-    wanted = {"space": told, "greater": greater, "seed": seed}
+    wanted = {"space": told, "greater": greater, "seed": seed, **identity}
     with FileLock(folder / "claim.lock"):
         study = optuna.create_study(
             study_name="tune",
@@ -177,8 +190,10 @@ def open_study(folder: Path, space: Space, *, greater: bool, seed: int) -> optun
         found = study.user_attrs.get("told")
         if found is None:
             study.set_user_attr("told", wanted)
-        elif differing := [name for name in wanted if found[name] != wanted[name]]:
-            raise ValueError(f"{folder} holds a search of another {', '.join(differing)}; choose another --work-dir")
+        elif differing := [name for name in wanted if found.get(name) != wanted[name]]:
+            raise ValueError(
+                f"{folder} contains a search that differs in {', '.join(differing)}; choose another --work-dir"
+            )
     return study
 
 
@@ -224,8 +239,9 @@ def _perform(study: optuna.Study, trial: optuna.Trial, space: Space, train: Trai
         trial.set_user_attr("error", f"{type(error).__name__}: {error}")
         study.tell(trial, state=TrialState.FAIL)
         others = study.get_trials(deepcopy=False)
-        hopeless = sum("error" in one.user_attrs for one in others) >= HOPELESS
-        if isinstance(error, OSError) or (hopeless and not _finished(study)):
+        several = sum("error" in one.user_attrs for one in others) >= HOPELESS
+        bad_input = isinstance(error, ValueError) or several
+        if isinstance(error, OSError) or (bad_input and not _finished(study)):
             raise
     else:
         study.tell(trial, score)

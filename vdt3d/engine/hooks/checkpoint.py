@@ -4,6 +4,7 @@ import json
 import math
 import re
 import signal
+from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
 
@@ -42,7 +43,8 @@ def sign_of(score: str | None, rule: str | None = None) -> int:
 class CheckpointHook(Hook):
     """Writes ``epoch_N.pth`` or ``iter_N.pth``, and ``best_SCORE.pth`` after validations.
 
-    A new file is whole before an old one is deleted.
+    A new file is whole before an old one is deleted. With ``keep_best`` the best N are also kept, as
+    ``best_SCORE_epoch_N.pth`` or ``best_SCORE_iter_N.pth``, for an ensemble.
 
     Args:
         interval: epochs (iterations) from one checkpoint to the next; the last of a run is always written.
@@ -50,6 +52,10 @@ class CheckpointHook(Hook):
         max_keep_ckpts: how many of them stay; -1 for all.
         save_best: name of the validation score that decides which is best.
         rule: ``'greater'`` or ``'less'``; None reads it off the score's name.
+        keep_best: number of best checkpoints; of equal scores, the earlier one is better.
+
+    Raises:
+        ValueError: ``keep_best`` is less than 1.
     """
 
     priority = "VERY_LOW"
@@ -61,7 +67,11 @@ class CheckpointHook(Hook):
         max_keep_ckpts: int = -1,
         save_best: str | None = None,
         rule: str | None = None,
+        keep_best: int = 1,
     ):
+        if keep_best < 1:
+            raise ValueError(f"keep_best={keep_best}: expected a number of checkpoints, 1 or more")
+        self.keep_best = keep_best
         self.interval, self.by_epoch, self.max_keep, self.save_best = interval, by_epoch, max_keep_ckpts, save_best
         self.sign = sign_of(save_best, rule)
 
@@ -79,12 +89,32 @@ class CheckpointHook(Hook):
         if self.save_best not in metrics:
             raise ValueError(f"save_best='{self.save_best}' is no validation score; there are {', '.join(metrics)}")
         score, info = metrics[self.save_best], runner.message_hub.runtime_info
+        self._keep_among_best(runner, score)
         if math.isnan(score) or self.sign * score <= self.sign * info.get("best_score", -self.sign * math.inf):
             return
         runner.message_hub.update_info("best_score", score)
         name = f"best_{self.save_best.replace('/', '_')}.pth"
         runner.save_checkpoint(runner.work_dir, name, epoch=runner.epoch, iteration=runner.iter, validated=True)
         runner.logger.info(f"Best {self.save_best} so far: {score:.4f}, saved as {name}")
+
+    def _keep_among_best(self, runner: Runner, score: float) -> None:
+        """Write this state under a name of its own if it is among the ``keep_best`` best, and delete who no longer is.
+
+        Which those are is part of the state, and validating a state twice writes the same file twice.
+        """
+        if self.keep_best == 1 or math.isnan(score):
+            return
+        place = f"iter_{runner.iter}" if not self.by_epoch else f"epoch_{runner.epoch}"
+        name = f"best_{self.save_best.replace('/', '_')}_{place}.pth"
+        known = {**runner.message_hub.runtime_info.get("best_checkpoints", {}), name: score}
+        ranked = sorted(known, key=lambda one: -self.sign * known[one])  # stable, so that equal scores keep their order
+        kept = {one: known[one] for one in known if one in ranked[: self.keep_best]}
+        runner.message_hub.update_info("best_checkpoints", kept)
+        if name in kept:
+            runner.save_checkpoint(runner.work_dir, name, epoch=runner.epoch, iteration=runner.iter, validated=True)
+        if is_main_process():
+            for dropped in known.keys() - kept.keys():
+                (Path(runner.work_dir) / dropped).unlink(missing_ok=True)
 
     def _write(self, runner: Runner, name: str, epoch: int, iteration: int) -> None:
         runner.save_checkpoint(runner.work_dir, name, epoch=epoch, iteration=iteration)
@@ -156,21 +186,17 @@ class PreemptionHook(Hook):
 class ScoresHook(Hook):
     """Appends every validation's and test's scores to ``scores.jsonl`` in the work directory, one line each.
 
-    A training that begins anew there begins the file anew with its first validation; the logs keep what was in it.
+    A resumed run removes the validations that came after its checkpoint, and makes them again.
     """
 
     priority = "VERY_LOW"
 
-    def __init__(self):
-        self._anew = False
-
     def before_train(self, runner: Runner) -> None:
-        self._anew = runner.iter == 0
+        self._remove(runner, lambda place, now: place > now)
 
     def after_val_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
-        if self._anew and is_main_process():
-            (Path(runner.work_dir) / "scores.jsonl").unlink(missing_ok=True)
-        self._anew = False
+        if runner.training:
+            self._remove(runner, lambda place, now: place >= now)
         self._append(runner, "val", metrics)
 
     def after_test_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
@@ -181,3 +207,15 @@ class ScoresHook(Hook):
             line = {"split": split, "epoch": runner.epoch, "iter": runner.iter, **metrics}
             with (Path(runner.work_dir) / "scores.jsonl").open("a") as file:
                 file.write(json.dumps(line) + "\n")
+
+    @staticmethod
+    def _remove(runner: Runner, outdated: Callable[[int, int], bool]) -> None:
+        """Remove the validations whose epoch (iteration, in a run that counts those) is outdated, given the present."""
+        path, place = Path(runner.work_dir) / "scores.jsonl", "iter" if runner.by_iterations else "epoch"
+        if not is_main_process() or not path.is_file():
+            return
+        lines, now = path.read_text(encoding="utf-8").splitlines(keepends=True), getattr(runner, place)
+        known = [(line, json.loads(line)) for line in lines]
+        kept = [line for line, told in known if told["split"] != "val" or not outdated(told[place], now)]
+        if kept != lines:
+            write_aside(path, lambda aside: aside.write_text("".join(kept), encoding="utf-8"))

@@ -32,6 +32,7 @@ class RunRecordHook(Hook):
 
     def __init__(self):
         self._begun: set[str] = set()
+        self._records: dict[str, Any] = {}
 
     def before_train(self, runner: Runner) -> None:
         self._begin(runner, "train", ("train", "val") if runner.val_loop is not None else ("train",))
@@ -61,15 +62,18 @@ class RunRecordHook(Hook):
             return
         self._begun.add(kind)
         self._start, self._earlier = time.monotonic(), 0.0
-        path = Path(runner.work_dir) / NAME
-        self._records = read_records(path) if path.exists() else {}
         told = describe(runner, splits)
-        before = self._records.get(kind)
+        before = self._on_disk(runner).get(kind)
         if kind == "train" and before and runner.iter:  # it goes on
             self._earlier = before["seconds"]
             told |= {"started": before["started"], "results": before["results"]}
         self._records[kind] = told
         self._update(runner, kind, {})
+
+    @staticmethod
+    def _on_disk(runner: Runner) -> dict[str, Any]:
+        path = Path(runner.work_dir) / NAME
+        return read_records(path) if path.exists() else {}
 
     def _update(self, runner: Runner, kind: str, results: Mapping[str, Any], *, finished: bool = False) -> None:
         if not is_main_process():
@@ -78,4 +82,5 @@ class RunRecordHook(Hook):
         record["results"] = {**record["results"], **results}
         record["seconds"] = round(self._earlier + time.monotonic() - self._start, 1)
         record["finished"] = finished
-        write_json(Path(runner.work_dir) / NAME, self._records)
+        # Read again, since a test may have been recorded while this run trains.
+        write_json(Path(runner.work_dir) / NAME, {**self._on_disk(runner), kind: record})
