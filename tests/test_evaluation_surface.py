@@ -144,7 +144,7 @@ def test_what_lies_around_changes_nothing(definition):
         ({"guess": np.zeros((4, 4, 5), bool)}, r"\(4, 4, 5\) and bool \(4, 4, 4\)"),
         ({"guess": np.zeros((4, 4), bool), "truth": np.zeros((4, 4), bool)}, r"\(D, H, W\)"),
         ({"spacing": (1, 0, 1)}, "three positive numbers"),
-        ({"definition": "other"}, "choose one of .'monai', 'medpy', 'chaos', 'deepmind'"),
+        ({"definition": "other"}, "choose one of .*'lits', 'deepmind'"),
         ({"tolerance": -1}, "not -1"),
     ],
 )

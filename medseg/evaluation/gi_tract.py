@@ -44,6 +44,8 @@ class GITractScore(CaseMetric):
         ValueError: as ``CaseMetric``, or ``empty`` is none of these.
     """
 
+    directions = dict.fromkeys(("score*", "dice_slices*", "hausdorff_score*"), "greater")
+
     def __init__(
         self,
         labels: Mapping[str, int | Sequence[int]] | None = None,

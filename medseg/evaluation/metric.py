@@ -1,5 +1,6 @@
 """Metrics of label maps: every case is scored as it comes, on the scan's own grid, and summed up over all processes."""
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,8 @@ import pandas as pd
 from mmengine.evaluator import BaseMetric
 
 from medseg.evaluation.report import case_table, check_suffix, save_report
-from medseg.evaluation.scores import case_scores, check_subsets, summary
+from medseg.evaluation.scores import case_scores, check_subsets, summary, tolerance_of
+from vdt3d.evaluation.intervals import codes, units
 from vdt3d.evaluation.surface import Definition
 from vdt3d.registry import METRICS
 from vdt3d.structures import IGNORED, LabelMap
@@ -24,11 +26,14 @@ class CaseMetric(BaseMetric):
         labels: what is scored, by name: a label, or several that make up one region. Default: the regions of the data
             set, where its classes overlap; else its classes, whose place in the list is their label, but the first, 0,
             which is the background.
-        out: csv file for the scores of each case; a json file also holds the summary, and the csv lies beside it.
+        out: csv file for the scores of each case; a json file also holds the summary and, as ``groups``, a code for the
+            patient of each case; the csv lies beside it.
 
     Attributes:
         settings: how it is scored, for the json file.
         table: of the last evaluation a row per case (``case_table``), in the process that summed up; before it, None.
+        absent: text that names the labels that no case of the last evaluation has in either map, whose scores are nan;
+            '' for none.
 
     Raises:
         ValueError: ``out`` is neither csv nor json; neither labels nor a data set with classes are given; a case has no
@@ -42,6 +47,7 @@ class CaseMetric(BaseMetric):
         self.labels = labels
         self.settings: dict[str, Any] = {}
         self.table: pd.DataFrame | None = None
+        self.absent = ""
         self.out = None if out is None else Path(out)
         if self.out is not None:
             check_suffix(self.out)
@@ -55,7 +61,7 @@ class CaseMetric(BaseMetric):
 
         Args:
             cases: by name, in the order of their names.
-            groups: the patient of each, where all are known.
+            groups: what is resampled as one (the patient), by the name of the case; None where no patient is known.
         """
         raise NotImplementedError
 
@@ -79,12 +85,16 @@ class CaseMetric(BaseMetric):
         cases = {name: scores for name, _, scores in results}
         if len(cases) < len(results):
             raise ValueError(f"{len(results)} cases have only {len(cases)} names among them; each needs its own")
-        groups = {name: group for name, group, _ in results}
-        report, scores = self.sum_up(cases, groups if all(groups.values()) else None)
+        groups = [group for _, group, _ in results]
+        drawn_as_one = units(list(cases), groups)
+        report, scores = self.sum_up(cases, drawn_as_one and dict(zip(cases, drawn_as_one, strict=True)))
         self.table = case_table(cases)
+        missing = [f"'{label}'" for label in next(iter(cases.values())) if not any(_has(case[label]) for case in cases.values())]
+        self.absent = f"no case with label {', '.join(missing)}" if missing else ""
         if self.out is not None:
             for path in {self.out, self.out.with_suffix(".csv")}:
-                save_report(path, {**self.settings, "cases": cases, "summary": report})
+                known = dict(zip(cases, codes(list(cases), groups), strict=True))
+                save_report(path, {**self.settings, "cases": cases, "groups": known, "summary": report})
         return scores
 
     def _labels(self) -> Mapping[str, int | Sequence[int]]:
@@ -116,8 +126,9 @@ class SegmentationScores(CaseMetric):
         labels: as ``CaseMetric``'s.
         subsets: some of the labels, by name, as ``{"8_organs": ["liver", ...]}``.
         surface: whether distances are computed; without, as between epochs, scoring takes a fraction of the time.
-        definition: whose rules they follow: 'monai', 'medpy', 'chaos' or 'deepmind'; see ``vdt3d.evaluation.surface``.
-        tolerance: of ``nsd``, in mm.
+        definition: whose rules they follow: 'monai', 'medpy', 'chaos', 'lits' or 'deepmind'; see
+            ``vdt3d.evaluation.surface``.
+        tolerance: of ``nsd``, in mm: one for all labels, or one for each by name.
         ignore_index: voxels of the reference that bear it are left out.
         resamples: bootstrap resamples behind the 95 % intervals, of whole groups (patients) where every sample tells
             its own; 0 for none.
@@ -128,13 +139,19 @@ class SegmentationScores(CaseMetric):
         ValueError: as ``CaseMetric``, or a subset names what is no label.
     """
 
+    directions = {
+        **dict.fromkeys(("dice*", "iou*", "nsd*"), "greater"),
+        **dict.fromkeys(("hd95*", "assd*", "mssd*", "infinite_distances"), "less"),
+        "volume_difference*": None,
+    }
+
     def __init__(
         self,
         labels: Mapping[str, int | Sequence[int]] | None = None,
         subsets: Mapping[str, Sequence[str]] | None = None,
         surface: bool = True,
         definition: Definition = "monai",
-        tolerance: float = 1.0,
+        tolerance: float | Mapping[str, float] = 1.0,
         ignore_index: int | None = IGNORED,
         resamples: int = 0,
         seed: int = 0,
@@ -155,7 +172,13 @@ class SegmentationScores(CaseMetric):
     def _labels(self) -> Mapping[str, int | Sequence[int]]:
         labels = super()._labels()
         check_subsets(self.subsets, labels)  # at the first case, not after the last
+        tolerance_of(labels, self.settings["tolerance"])
         return labels
+
+
+def _has(scores: Mapping[str, float]) -> bool:
+    """Return whether a case has a label in either map, or its metric does not tell."""
+    return not any(name.startswith("dice") and math.isnan(value) for name, value in scores.items())
 
 
 def flat(report: Mapping[str, Any]) -> dict[str, float]:

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from scipy.ndimage import find_objects
 
-from vdt3d.evaluation.intervals import bootstrap_weights, interval
+from vdt3d.evaluation.intervals import bootstrap_weights, interval, weighted_means
 from vdt3d.evaluation.overlap import dice, iou, label_counts, regions_of, volume_difference
 from vdt3d.evaluation.surface import Definition, grown, surface_scores
 from vdt3d.structures import IGNORED, LabelMap
@@ -20,7 +20,7 @@ def case_scores(
     labels: Mapping[str, int | Sequence[int]],
     *,
     definition: Definition = "monai",
-    tolerance: float = 1.0,
+    tolerance: float | Mapping[str, float] = 1.0,
     ignore_index: int | None = IGNORED,
     surface: bool = True,
 ) -> dict[str, dict[str, float]]:
@@ -32,12 +32,14 @@ def case_scores(
         truth: the reference.
         labels: what is scored, by name: a label, or several that make up one region; regions may overlap.
         definition: whose rules the distances follow.
-        tolerance: of ``nsd``, in mm.
+        tolerance: of ``nsd``, in mm: one for all labels, or one for each by name.
         ignore_index: voxels that bear it in ``truth`` belong to nothing, in the guess either; None: none do.
 
     Raises:
-        ValueError: the two lie on different grids or hold several channels, or see ``label_counts``.
+        ValueError: the two lie on different grids or hold several channels, ``tolerance`` names other labels, or see
+            ``label_counts``.
     """
+    tolerances = tolerance_of(labels, tolerance)
     check_grids(guess, truth)
     guessed, true = (numbers_of(labelled) for labelled in (guess, truth))
     counts = label_counts(guessed, true, labels.values(), ignore_index)
@@ -59,8 +61,24 @@ def case_scores(
     for name, region in regions.items():
         box = _box(boxes, region)
         masks = [np.isin(array[box], region) for array in (guessed, true)]
-        scores[name] |= surface_scores(*masks, truth.spacing, definition=definition, tolerance=tolerance)
+        scores[name] |= surface_scores(*masks, truth.spacing, definition=definition, tolerance=tolerances[name])
     return scores
+
+
+def tolerance_of(labels: Collection[str], tolerance: float | Mapping[str, float]) -> dict[str, float]:
+    """Return the tolerance of ``nsd`` of each label, in mm.
+
+    Raises:
+        ValueError: a mapping names other labels than these, or not all.
+    """
+    if not isinstance(tolerance, Mapping):
+        return dict.fromkeys(labels, tolerance)
+    if tolerance.keys() != set(labels):
+        raise ValueError(
+            f"tolerance names {', '.join(map(repr, tolerance))}, the labels are {', '.join(map(repr, labels))}; give "
+            "one number for all labels, or one for each of them"
+        )
+    return dict(tolerance)
 
 
 def numbers_of(labelled: LabelMap) -> np.ndarray:
@@ -140,7 +158,7 @@ def summary(
     table = np.concatenate([values, _mean(values, axis=1)[:, None]], axis=1)  # each case's mean is its last row
     means = _mean(table, axis=0)
     of_group = None if groups is None else np.array([groups[name] for name in names])
-    drawn = [_weighted_mean(table, weights) for weights in bootstrap_weights(len(names), resamples, seed, of_group)]
+    drawn = [weighted_means(table, weights) for weights in bootstrap_weights(len(names), resamples, seed, of_group)]
     drawn = np.concatenate([np.empty((0, *means.shape)), *drawn])
     pooled = {score: rule(counts.sum(0)) for score, rule in (("dice", dice), ("iou", iou))}
     pooled = {score: np.append(value, _mean(value, axis=0)) for score, value in pooled.items()}
@@ -190,11 +208,3 @@ def _mean(values: np.ndarray, axis: int) -> np.ndarray:
     finite = np.isfinite(values)
     with np.errstate(invalid="ignore"):
         return np.where(finite, values, 0).sum(axis) / finite.sum(axis)
-
-
-def _weighted_mean(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """The mean over cases of what is finite, for each row of weights; (n, ...) by (b, n) to (b, ...)."""
-    finite = np.isfinite(values)
-    total = np.tensordot(weights, np.where(finite, values, 0), 1)
-    with np.errstate(invalid="ignore"):
-        return total / np.tensordot(weights, finite.astype(float), 1)

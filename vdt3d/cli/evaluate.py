@@ -1,13 +1,17 @@
 """Score predicted label maps against their references: overlap, surface distances, and what they come to."""
 
+import math
+import re
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
+from vdt3d.cli.config import pattern
+
 EXAMPLE = "vdt3d evaluate labels references --labels liver=1 tumour=2 --out scores.json"
-DEFINITIONS = ("monai", "medpy", "chaos", "deepmind")  # of vdt3d.evaluation.surface, which --help need not import
+DEFINITIONS = ("monai", "medpy", "chaos", "lits", "deepmind")  # of vdt3d.evaluation.surface, which --help need not import
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -26,7 +30,20 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--definition", choices=DEFINITIONS, default="monai", help="whose rules the distances follow (default: monai)"
     )
-    parser.add_argument("--tolerance", type=_distance, default=1.0, help="of nsd, in mm (default: 1)")
+    parser.add_argument(
+        "--tolerance",
+        nargs="+",
+        type=_tolerance,
+        default=[("", 1.0)],
+        metavar="MM",
+        help="of nsd, in mm: one number, or one for each label, liver=1.5 tumour=1 (default: 1)",
+    )
+    parser.add_argument(
+        "--group",
+        type=pattern,
+        metavar="PATTERN",
+        help="whose first bracket, in a case's name, is the patient: intervals are by patient (default: by case)",
+    )
     parser.add_argument(
         "--ignore-index", type=int, default=255, help="voxels of REF that bear it are left out; -1: none (default: 255)"
     )
@@ -37,7 +54,7 @@ def run(args: Namespace) -> None:
     from rich.console import Console
 
     from medseg.evaluation.report import check_suffix, save_report
-    from medseg.evaluation.scores import summary
+    from medseg.evaluation.scores import summary, tolerance_of
     from vdt3d import __version__
     from vdt3d.evaluation.overlap import regions_of
 
@@ -48,9 +65,13 @@ def run(args: Namespace) -> None:
     ignore_index = None if args.ignore_index < 0 else args.ignore_index
     labels = _named(args.labels) if args.labels else _labels_of(pairs, ignore_index, args.workers)
     regions_of(labels.values(), ignore_index)  # refused now rather than case by case
-    settings = {"definition": args.definition, "tolerance": args.tolerance, "ignore_index": ignore_index}
+    tolerance = _tolerances(args.tolerance)
+    tolerance_of(labels, tolerance)
+    settings = {"definition": args.definition, "tolerance": tolerance, "ignore_index": ignore_index}
+    groups = group_of_names(pairs, args.group)
     cases = score(pairs, labels, args.workers, **settings)
-    report = {"version": __version__, **settings, "labels": labels, "cases": cases, "summary": summary(cases)}
+    found = summary(cases, groups=groups)
+    report = {"version": __version__, **settings, "labels": labels, "cases": cases, "summary": found}
     for path in filter(None, (args.out, args.csv)):
         save_report(path, report)
     Console(highlight=False).print(table(report["summary"]))
@@ -192,14 +213,40 @@ def _label(text: str) -> tuple[str, int | list[int]]:
     return name or numbers, labels[0] if len(labels) == 1 else labels
 
 
-def _distance(text: str) -> float:
+def _tolerance(text: str) -> tuple[str, float]:
+    """Return ``1.5`` or ``liver=1.5`` as a name ('' for all labels) and a distance in mm."""
+    name, _, number = text.rpartition("=")
     try:
-        distance = float(text)
+        distance = float(number)
     except ValueError:
         distance = -1.0
     if not 0 <= distance < float("inf"):
-        raise ArgumentTypeError(f"'{text}' is no distance in mm")
-    return distance
+        raise ArgumentTypeError(f"'{text}' is no distance in mm, such as 1.5 or liver=1.5")
+    return name, distance
+
+
+def _tolerances(given: list[tuple[str, float]]) -> float | dict[str, float]:
+    """Return one distance for all labels, or one for each label that is named."""
+    names = [name for name, _ in given]
+    if names == [""]:
+        return given[0][1]
+    if "" in names or len({*names}) < len(names):
+        raise ValueError("--tolerance: give one number, or one for each label by name, such as liver=1.5 tumour=1")
+    return dict(given)
+
+
+def group_of_names(names: Collection[str], group: str | None) -> dict[str, str] | None:
+    """Return the patient of each case by the first bracket of the pattern ``group``; None without a pattern.
+
+    Raises:
+        ValueError: the pattern finds no patient in a name.
+    """
+    if group is None:
+        return None
+    found = {name: re.search(group, name) for name in names}
+    if lacking := [name for name, match in found.items() if match is None]:
+        raise ValueError(f"--group {group!r} finds no patient in the case name '{lacking[0]}'")
+    return {name: match[1] for name, match in found.items()}
 
 
 def _named(labels: list[tuple[str, int | list[int]]]) -> dict[str, int | list[int]]:
@@ -221,7 +268,7 @@ def table(summary: Mapping):
         rows.add_row(
             label,
             f"{dice['mean']:.3f}",
-            f"{dice['low']:.3f}-{dice['high']:.3f}",
+            "" if math.isnan(dice["low"]) else f"{dice['low']:.3f}-{dice['high']:.3f}",
             f"{entry['dice_pooled']:.3f}",
             *(f"{entry[score]['mean']:.3f}" for score in distances),
             str(dice["absent"]),

@@ -11,6 +11,7 @@ from vdt3d.evaluation.detection import (
     sensitivities,
 )
 from vdt3d.evaluation.detection_metric import DetectionScores
+from vdt3d.evaluation.directions import Direction, direction_of
 from vdt3d.evaluation.metric import ClassificationScores, save_predictions
 from vdt3d.evaluation.overlap import dice, iou, label_counts, volume_difference
 from vdt3d.evaluation.surface import DEFINITIONS, hausdorff_distance, surface_scores
@@ -20,11 +21,13 @@ __all__ = [
     "ClassificationScores",
     "DetectionScores",
     "Detections",
+    "Direction",
     "Reliability",
     "calibration_scores",
     "classification_scores",
     "coco_scores",
     "dice",
+    "direction_of",
     "fit_temperature",
     "froc_curve",
     "froc_report",

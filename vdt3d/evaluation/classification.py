@@ -27,7 +27,8 @@ def score_report(
 
     Args:
         threshold: the scores of the decision (two classes) are given at 0.5 and, as ``NAME_at_threshold``, here.
-        resamples: bootstrap resamples for ``NAME_low`` and ``NAME_high``, the 95 % interval; 0 for none.
+        resamples: bootstrap resamples for ``NAME_low`` and ``NAME_high``, the 95 % interval (nan for fewer than 3
+            groups); 0 for none.
         groups: (n,) what is resampled as one (patients); default: every case by itself.
 
     Raises:
@@ -45,7 +46,7 @@ def score_report(
     if resamples:
         blocks = [scores_of(weights) for weights in bootstrap_weights(len(truth), resamples, seed, groups)]
         for name in [name for name in report if name.removesuffix("_at_threshold") not in COUNTS]:
-            low, high = interval(np.concatenate([block[name] for block in blocks]))
+            low, high = interval(np.concatenate([np.empty(0), *(block[name] for block in blocks)]))
             report |= {f"{name}_low": low, f"{name}_high": high}
     return report if threshold is None else report | {"threshold": float(threshold)}
 

@@ -216,7 +216,8 @@ def froc_report(
     each has its own ``boxes`` and ``scores``; and ``curve``, the sensitivity at 57 rates from 1/8 to 16.
 
     Scores are ``sensitivity_RATE``, ``froc``, their mean over all of ``RATES``, and ``froc_to_4``, that over 0.5, 1, 2
-    and 4. With ``resamples`` each has ``NAME_low`` and ``NAME_high``, the 95 % interval; nothing is matched again.
+    and 4. With ``resamples`` each has ``NAME_low`` and ``NAME_high``, the 95 % interval (nan for fewer than 3 groups);
+    nothing is matched again.
 
     Args:
         parts: masks (T,) of true boxes, by name.
@@ -231,7 +232,7 @@ def froc_report(
     ]
     drawn = np.concatenate([np.empty((len(masks), 0, len(CURVE))), *drawn], axis=1)  # (parts, resamples, rates)
     entries = {
-        name: {"boxes": int(mask.sum()), "scores": _told(at, of_part)}
+        name: {"boxes": int(mask.sum()), "scores": _told(at, of_part if resamples else None)}
         for (name, mask), at, of_part in zip(masks.items(), told, drawn, strict=True)
     }
     curve = {"false_positives": CURVE.tolist(), "sensitivity": told[0].tolist()}
@@ -248,10 +249,10 @@ def froc_report(
     }
 
 
-def _told(at: np.ndarray, drawn: np.ndarray) -> dict[str, float]:
-    """The scores by name, from the curve (rates,) and those of its resamples (resamples, rates)."""
+def _told(at: np.ndarray, drawn: np.ndarray | None) -> dict[str, float]:
+    """Return the scores by name, from the curve (rates,) and those of its resamples (resamples, rates), if any."""
     scores = dict(zip(NAMES, _columns(at[None])[0].tolist(), strict=True))
-    if len(drawn):
+    if drawn is not None:
         for name, values in zip(NAMES, _columns(drawn).T, strict=True):
             scores[f"{name}_low"], scores[f"{name}_high"] = interval(values)
     return scores

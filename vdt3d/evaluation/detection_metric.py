@@ -18,6 +18,7 @@ from vdt3d.evaluation.detection import (
     froc_report,
     match,
 )
+from vdt3d.evaluation.intervals import units
 from vdt3d.registry import METRICS
 from vdt3d.structures import Boxes, Overlap
 from vdt3d.utils.files import write_aside, write_json
@@ -60,12 +61,16 @@ class DetectionScores(BaseMetric):
             beside it has a row for each detection: image, box, label, score, and whether it hits (1), is false (0) or
             overlaps only boxes that are left out (empty).
 
+    Attributes:
+        absent: 'no true box' where the last evaluation had none and its scores are nan; else ''.
+
     Raises:
         ValueError: a setting is none of these; an image has no prediction or no reference, both lie on different grids,
             or (with ``dims=2``) boxes in different slices; two images have the same name.
     """
 
     default_prefix = ""
+    directions = dict.fromkeys(("sensitivity_*", "froc*", "map", "ap50"), "greater")
 
     def __init__(
         self,
@@ -84,7 +89,7 @@ class DetectionScores(BaseMetric):
             raise ValueError(f"boxes are scored in 2 or 3 dimensions, not dims={dims!r}")
         self.rule = dict(overlap=overlap, threshold=threshold)
         self.dims, self.leave_out_noisy = dims, leave_out_noisy
-        self.resamples, self.seed = resamples, seed
+        self.resamples, self.seed, self.absent = resamples, seed, ""
         self.out = None if out is None else Path(out)
         if self.out is not None and self.out.suffix != ".json":
             raise ValueError(f"{out}: wanted a file name that ends in .json; the csv is written beside it")
@@ -115,7 +120,7 @@ class DetectionScores(BaseMetric):
         names = [image.name for image in images]
         if len(set(names)) < len(names):
             raise ValueError(f"{len(names)} images have only {len(set(names))} names among them; each needs its own")
-        groups = [image.group for image in images]
+        groups = units(names, [image.group for image in images])
         detections = [image.detections for image in images]
         matches = match(detections, **self.rule)
         report = froc_report(
@@ -123,8 +128,9 @@ class DetectionScores(BaseMetric):
             parts=_parts(images),
             resamples=self.resamples,
             seed=self.seed,
-            groups=np.array(groups) if all(groups) else None,
+            groups=None if groups is None else np.array(groups),
         )
+        self.absent = "" if report["boxes"] else "no true box"
         if self.dims == 2:
             report["scores"] |= coco_scores(detections)
         if self.out is not None:

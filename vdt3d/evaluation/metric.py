@@ -9,6 +9,7 @@ import pandas as pd
 from mmengine.evaluator import BaseMetric
 
 from vdt3d.evaluation.classification import score_report, youden_threshold
+from vdt3d.evaluation.intervals import codes, units
 from vdt3d.registry import METRICS
 from vdt3d.utils.files import write_aside
 
@@ -25,14 +26,29 @@ class ClassificationScores(BaseMetric):
             runner puts in place of the word before the test. A number: also score there.
         resamples: bootstrap resamples behind the 95 % intervals; 0 for none.
         seed: of the bootstrap.
-        out: csv file for what was said of each case: name, truth, p0, p1, ... and, where several networks or views
-            answered, ``uncertainty`` and ``disagreement`` (``vdt3d.inference.CaseInferer``).
+        out: csv file for what was said of each case: name, truth, p0, p1, ..., ``group`` (a code for its patient) and,
+            where several networks or views answered, ``uncertainty`` and ``disagreement``
+            (``vdt3d.inference.CaseInferer``).
+
+    Attributes:
+        absent: text that names the classes without a case in the last evaluation, for which scores are nan; '' for
+            none.
 
     Raises:
         ValueError: the threshold is none of these; a case has no truth or no scores; scores that are no probabilities.
     """
 
     default_prefix = ""
+    directions = {
+        "log_loss*": "less",
+        "fp*": "less",
+        "fn*": "less",
+        "threshold": None,
+        **dict.fromkeys(
+            ("auc*", "accuracy*", "balanced_accuracy*", "sensitivity*", "specificity*", "precision*", "f1*"), "greater"
+        ),
+        **dict.fromkeys(("tp*", "tn*"), "greater"),
+    }
 
     def __init__(
         self,
@@ -49,6 +65,7 @@ class ClassificationScores(BaseMetric):
                 f"threshold must be None, 'choose', 'val' or a number in 0..1, got {threshold!r}{of_one_class}"
             )
         self.threshold, self.resamples, self.seed, self.out = threshold, resamples, seed, out
+        self.absent = ""
 
     def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:
         """Keep of each case its name, truth, probabilities and, where the sample tells, its group (the patient)."""
@@ -67,21 +84,31 @@ class ClassificationScores(BaseMetric):
         results = sorted(results, key=lambda result: (*result[:2], result[2].tolist()))
         names, truth, probabilities, groups, unsure = zip(*results, strict=True)
         truth, probabilities = np.array(truth), np.stack(probabilities).astype(float)
+        self.absent = self._absent(truth, probabilities.shape[1])
+        drawn_as_one = units(names, groups)
         scores = score_report(
             probabilities,
             truth,
             threshold=None if self.threshold == "choose" else self.threshold,
             resamples=self.resamples,
             seed=self.seed,
-            groups=None if None in groups else np.array(groups),
+            groups=None if drawn_as_one is None else np.array(drawn_as_one),
         )
         if self.threshold == "choose":
             if probabilities.shape[1] != 2:
                 raise ValueError(f"threshold='choose' wants two classes, not {probabilities.shape[1]}; leave it out")
             scores["threshold"] = youden_threshold(probabilities[:, 1], truth)
         if self.out:
-            save_predictions(self.out, names, truth, probabilities, more=pd.DataFrame(unsure))
+            more = pd.DataFrame({"group": codes(names, groups)}).join(pd.DataFrame(unsure))
+            save_predictions(self.out, names, truth, probabilities, more=more)
         return scores
+
+    def _absent(self, truth: np.ndarray, classes: int) -> str:
+        """Return a text that names the classes without a case; '' for none."""
+        known = (self.dataset_meta or {}).get("classes") or ()
+        missing = sorted({*range(classes)} - {*truth.tolist()})
+        names = (f"'{known[number]}'" if number < len(known) else str(number) for number in missing)
+        return f"no case of class {', '.join(names)}" if missing else ""
 
 
 def save_predictions(

@@ -17,13 +17,18 @@ definition    surface                                                hd95
 ``medpy``     as ``monai``                                           percentile of both directions' distances joined
 ``chaos``     as ``monai``, but beyond the volume the mask goes on:  as ``monai``
               where the volume's edge cuts it, it has no surface
+``lits``      voxels with one of 18 neighbours (faces and edges)     as ``monai``
+              outside the mask; beyond the volume lies background
 ``deepmind``  corners where eight voxels meet that are not all       as ``monai``, but the smallest distance within
               alike, weighted in all scores by the area that         which 95 % of the area lies
               marching cubes give them
 ============  =====================================================  ===============================================
 
-CHAOS itself reports ``assd`` and ``mssd`` only, medpy (0.5) no ``nsd``; these follow from the definition's surface.
-DeepMind's library gives the mean distance for each direction; ``assd`` is their mean weighted by area.
+CHAOS and LiTS report ``assd`` and ``mssd`` only, medpy (0.5) no ``nsd``; the other scores follow from the definition's
+surface. DeepMind's library gives the mean distance for each direction; ``assd`` is their mean weighted by area.
+
+A volume of one slice is scored in its plane, as these tools score images: neighbours above and below do not count, and
+``deepmind`` weights by the length of the contour.
 """
 
 from collections.abc import Callable, Sequence
@@ -31,10 +36,10 @@ from functools import partial
 from typing import Literal, NamedTuple, get_args
 
 import numpy as np
-from scipy.ndimage import find_objects
+from scipy.ndimage import binary_erosion, find_objects, generate_binary_structure
 from scipy.spatial import cKDTree
 
-Definition = Literal["monai", "medpy", "chaos", "deepmind"]
+Definition = Literal["monai", "medpy", "chaos", "lits", "deepmind"]
 DEFINITIONS: tuple[Definition, ...] = get_args(Definition)
 SCORES = ("hd95", "assd", "mssd", "nsd")
 
@@ -72,6 +77,7 @@ def surface_scores(
             definition or a negative tolerance.
     """
     _check(guess, truth, spacing, definition, tolerance)
+    guess, truth, spacing = _in_plane(guess, truth, spacing)
     box = surrounding_box(guess | truth)
     if box is None:
         return dict.fromkeys(SCORES, np.nan)
@@ -120,6 +126,16 @@ def hausdorff_distance(guess: np.ndarray, truth: np.ndarray, spacing: Sequence[f
     )
 
 
+def _in_plane(
+    guess: np.ndarray, truth: np.ndarray, spacing: Sequence[float]
+) -> tuple[np.ndarray, np.ndarray, Sequence[float]]:
+    """Return both masks and their spacing without the axis along which there is one slice, if there is one."""
+    if 1 not in guess.shape:
+        return guess, truth, spacing
+    axis = guess.shape.index(1)
+    return guess.squeeze(axis), truth.squeeze(axis), [step for k, step in enumerate(spacing) if k != axis]
+
+
 def surrounding_box(mask: np.ndarray) -> tuple[slice, ...] | None:
     """The smallest box that holds all of ``mask``, and one voxel more on every side where the volume has it.
 
@@ -148,31 +164,40 @@ def _distances(start: np.ndarray, end: np.ndarray, spacing: Sequence[float]) -> 
 
 
 def _voxels(mask: np.ndarray, spacing: Sequence[float], *, beyond: bool) -> tuple[np.ndarray, np.ndarray]:
-    """The voxels of ``mask`` with one of six neighbours outside it, each counting 1.
+    """Return the voxels of ``mask`` with one of six neighbours (in a plane four) outside it, each counting 1.
 
     Beyond the volume the mask goes on everywhere (``beyond``) or nowhere.
     """
     padded = np.pad(mask, 1, constant_values=beyond)
     inside = mask.copy()
-    for axis in range(3):
+    for axis in range(mask.ndim):
         for shift in (slice(None, -2), slice(2, None)):
-            inside &= padded[tuple(shift if k == axis else slice(1, -1) for k in range(3))]
+            inside &= padded[tuple(shift if k == axis else slice(1, -1) for k in range(mask.ndim))]
     surface = mask & ~inside
     return surface, np.ones(np.count_nonzero(surface))
 
 
-def _cubes(mask: np.ndarray, spacing: Sequence[float]) -> tuple[np.ndarray, np.ndarray]:
-    """The corners at which voxels of ``mask`` and others meet, on a grid half a voxel off, and the area at each in mm2.
+def _edge_voxels(mask: np.ndarray, spacing: Sequence[float]) -> tuple[np.ndarray, np.ndarray]:
+    """Return the voxels of ``mask`` with one of 18 neighbours (in a plane eight) outside it, each counting 1."""
+    surface = mask & ~binary_erosion(mask, generate_binary_structure(mask.ndim, 2))
+    return surface, np.ones(np.count_nonzero(surface))
 
-    The area is that of the triangles marching cubes puts between eight voxels, tabulated by DeepMind; MONAI has it.
+
+def _cubes(mask: np.ndarray, spacing: Sequence[float]) -> tuple[np.ndarray, np.ndarray]:
+    """Return the corners at which voxels of ``mask`` and others meet, on a grid half a voxel off, and the area at each.
+
+    The area (mm2) is that of the triangles that marching cubes puts between eight voxels, in a plane the length (mm) of
+    the contour between four pixels; DeepMind tabulated both, and MONAI has the tables.
     """
     from monai.metrics.utils import get_code_to_measure_table  # takes seconds, and one definition needs it
 
     padded = np.pad(mask, 1).view(np.uint8)
     code = np.zeros([n - 1 for n in padded.shape], np.uint8)
-    for bit, corner in enumerate(np.ndindex(2, 2, 2)):  # the first corner has the highest bit
-        code |= padded[tuple(slice(c, n - 1 + c) for c, n in zip(corner, padded.shape, strict=True))] << (7 - bit)
-    surface = (code != 0) & (code != 255)
+    corners = 2**mask.ndim
+    for bit, corner in enumerate(np.ndindex(*[2] * mask.ndim)):  # the first corner has the highest bit
+        part = padded[tuple(slice(c, n - 1 + c) for c, n in zip(corner, padded.shape, strict=True))]
+        code |= part << (corners - 1 - bit)
+    surface = (code != 0) & (code != 2**corners - 1)
     areas, _ = get_code_to_measure_table([float(step) for step in spacing])
     return surface, areas.numpy().astype(float)[code[surface]]
 
@@ -201,6 +226,7 @@ _RULES: dict[str, tuple[Callable, Callable[..., float]]] = {
     "monai": (partial(_voxels, beyond=False), _larger_percentile),
     "medpy": (partial(_voxels, beyond=False), _joined_percentile),
     "chaos": (partial(_voxels, beyond=True), _larger_percentile),
+    "lits": (_edge_voxels, _larger_percentile),
     "deepmind": (_cubes, _larger_percentile_of_area),
 }
 
