@@ -33,7 +33,7 @@ from PIL import Image
 from pydicom.filebase import DicomBytesIO
 from pydicom.filewriter import write_dataset
 
-from vdt3d.cli import _for_the_user
+from vdt3d.cli import message_of
 from vdt3d.datasets import VolumeClassification
 from vdt3d.io import read_masks, read_volume
 
@@ -541,7 +541,7 @@ def try_input(kind: str, seed: int, *, broken: bool) -> tuple[str, str, str]:
                 found = item.read()
         except Exception as error:
             message = f"{type(error).__name__}: {error}"
-            if isinstance(error, TimeoutError) or _for_the_user(error) is None or not broken:
+            if isinstance(error, TimeoutError) or message_of(error) is None or not broken:
                 return damage, "FAULT", message
             return damage, "refused", message
         try:
