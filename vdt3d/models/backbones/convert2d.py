@@ -10,7 +10,7 @@ from mmengine.model import BaseModule
 from torch import Tensor
 
 from vdt3d.models.backbones.feature_info import FeatureInfo
-from vdt3d.models.backbones.feature_maps import maps_of, picture_network, stride_of, with_features
+from vdt3d.models.backbones.feature_maps import choose, maps_of, picture_network, stride_of, with_features
 from vdt3d.models.inflate.kernels import fit_input_channels
 from vdt3d.models.inflate.modules import PROBE, ConversionError, exchanged, fit_first_conv, probe
 from vdt3d.registry import MODELS
@@ -54,25 +54,23 @@ class Convert2d(BaseModule):
         self.fit_input = partial(fit_input_channels, rgb=rgb)  # of checkpoints, when they are loaded
         network = exchanged(picture_network(model), how, depth_padding=depth_padding)
         channels = fit_first_conv(network, in_channels, rgb)
+        names = None
         if isinstance(model, str):
             if model.startswith("timm."):
-                probe(
-                    network, channels
-                )  # says where something fails, which it could not of a network that was followed
-            network = with_features(network, (channels, *PROBE))
+                probe(network, channels)  # names the layer that fails, which is no longer known after tracing
+            network, names = with_features(network, (channels, *PROBE), out_indices)
+            out_indices = None
         maps = maps_of(probe(network, channels))
-        strides = [stride_of(features, PROBE) for features in maps]
+        strides = [stride_of(features, (channels, *PROBE)) for features in maps]
         if None in strides:
             raise ConversionError(f"{model} has maps of {[tuple(m.shape[2:]) for m in maps]} for an input of {PROBE}")
-        chosen = range(len(maps)) if out_indices is None else sorted(out_indices)
-        if not set(chosen) <= set(range(len(maps))):
-            raise ValueError(f"out_indices={list(chosen)}, but {model} has the features 0 to {len(maps) - 1}")
-        self.network, self.out_indices = network, tuple(chosen)
+        self.network, self.taken = network, choose(out_indices, len(maps), type(network).__name__)
         self.feature_info = tuple(
-            FeatureInfo(f"feature{index}", maps[index].shape[1], (strides[index],) * 3) for index in chosen
+            FeatureInfo(f"feature{name}", maps[index].shape[1], (strides[index],) * 3)
+            for index, name in zip(self.taken, names or self.taken, strict=True)
         )
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         """The features that ``feature_info`` announces, of (N, ``in_channels``, D, H, W)."""
         maps = maps_of(self.network(x))
-        return tuple(maps[index] for index in self.out_indices)
+        return tuple(maps[index] for index in self.taken)

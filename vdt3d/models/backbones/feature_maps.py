@@ -3,14 +3,13 @@
 Shapes are (N, C, D, H, W) of networks that were turned into 3D, or (N, C, H, W).
 """
 
-from collections.abc import Iterator, Sequence
-from copy import deepcopy
+import math
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 import torchvision
 from torch import Tensor, nn
-from torch.fx import GraphModule, Interpreter, Node
-from torchvision.models.feature_extraction import create_feature_extractor, get_graph_node_names
+from torch.fx import Graph, GraphModule, Interpreter, Node, Proxy, Tracer, map_arg
 
 from vdt3d.models.inflate.modules import (
     ChannelNorm3d,
@@ -21,10 +20,12 @@ from vdt3d.models.inflate.modules import (
 )
 from vdt3d.models.layers.acs_conv import ACSConv3d
 from vdt3d.models.layers.safe_conv import SafeConv3d
+from vdt3d.models.probing import shape_copy
 from vdt3d.registry import MODELS
 
 CONVS = (SafeConv3d, ACSConv3d, nn.Conv2d)
-LEAVES = {"leaf_modules": [SafeConv3d, ACSConv3d, ChannelNorm3d, NormAct3d, ReplicatingAvgPool3d]}
+OPS = [kind for kind in vars(torchvision.ops).values() if isinstance(kind, type) and issubclass(kind, nn.Module)]
+LEAVES = (*OPS, SafeConv3d, ACSConv3d, ChannelNorm3d, NormAct3d, ReplicatingAvgPool3d)
 
 
 def picture_network(model: str | dict) -> nn.Module:
@@ -59,26 +60,53 @@ def _without_classifier(network: nn.Module) -> nn.Module:
     return network
 
 
-def with_features(network: nn.Module, shape: Sequence[int]) -> nn.Module:
-    """A network that returns its maps, without the layers behind the last of them.
+def with_features(
+    network: nn.Module, shape: Sequence[int], out_indices: Sequence[int] | None = None
+) -> tuple[nn.Module, tuple[int, ...]]:
+    """Make a network return its feature maps, in place, and drop all layers that they do not need.
 
-    Which maps: those a network of timm announces; else, at each resolution, the last that no shortcut goes around.
+    Also return the indices of these maps, in ascending order.
+
+    The maps are those that a timm network announces; else, at each resolution, the last that no shortcut goes around.
+    Layers and containers stay what they are, so that ``train``, ``eval`` and ``copy.deepcopy`` act as on any module.
 
     Args:
-        shape: (C, D, H, W) or (C, H, W) of an input by which the maps are told: its sides are equal, can be halved five
-            times, and are no usual number of channels.
+        shape: (C, D, H, W) or (C, H, W) of an input by which the maps are found: its sides are equal, can be halved
+            five times, and are no usual number of channels.
+        out_indices: maps to return, 0 is the finest; all when left out.
 
     Raises:
-        ConversionError: a 3D network calls a function of pictures before its last convolution; a network has no such
-            maps, or its forward cannot be followed.
+        ConversionError: a 3D network calls a 2D function before its last convolution; a network has no such maps, or
+            its forward cannot be traced or depends on the mode.
+        ValueError: a map of ``out_indices`` does not exist.
     """
     names = [info["module"] for info in getattr(network, "feature_info", ())]
     try:
-        return _returning(names or _last_maps(network, shape), network)
-    except ConversionError:
+        maps = _announced_maps(network, names) if names else _last_maps(network, shape)
+        chosen = choose(out_indices, len(maps), type(network).__name__)
+        maps = [maps[index] for index in chosen]
+        _refuse_other_steps_in_training(network, names, maps)
+        forward = _forward_to(network, maps)
+    except ValueError:
         raise
-    except Exception as error:  # whatever a forward does with what is no tensor
+    except Exception as error:  # a forward can raise anything when it is given a proxy
         raise ConversionError(f"the forward of {type(network).__name__} cannot be followed: {error}") from error
+    _drop_unused(network, {node.target for node in maps[0].graph.nodes if node.op in ("call_module", "get_attr")})
+    kind = type(network)
+    network.__class__ = type(kind.__name__, (kind,), {"forward": forward})
+    return network, chosen
+
+
+def choose(out_indices: Sequence[int] | None, count: int, name: str) -> tuple[int, ...]:
+    """Return the indices of the maps to use, in ascending order; all of ``count`` without ``out_indices``.
+
+    Raises:
+        ValueError: the network ``name`` has no map of an index, or no index is given.
+    """
+    chosen = tuple(range(count)) if out_indices is None else tuple(sorted(out_indices))
+    if not chosen or not set(chosen) <= set(range(count)):
+        raise ValueError(f"out_indices={list(chosen)}, but {name} has the features 0 to {count - 1}")
+    return chosen
 
 
 def maps_of(answer: Tensor | Sequence[Tensor] | dict[str, Tensor]) -> list[Tensor]:
@@ -93,38 +121,77 @@ def stride_of(features: Tensor, shape: Sequence[int]) -> int | None:
     with its channels at the end.
     """
     sizes = set(features.shape[2:])
-    if len(sizes) > 1 or min(sizes) < 2 or shape[-1] % min(sizes):
+    if features.dim() != 1 + len(shape) or len(sizes) > 1 or min(sizes) < 2 or shape[-1] % min(sizes):
         return None
     return shape[-1] // min(sizes)
 
 
-def _returning(names: list[str], network: nn.Module) -> GraphModule:
-    return create_feature_extractor(network, names, tracer_kwargs=LEAVES, suppress_diff_warning=True)
+# ---- the graph of a forward ------------------------------------------------------------------------------------------
 
 
-def _last_maps(network: nn.Module, shape: Sequence[int]) -> list[str]:
-    """The names of the maps at each resolution, behind which no node needs one of those before."""
-    train_names, names = get_graph_node_names(network, LEAVES, suppress_diff_warning=True)
-    names = [name for name in names[1:] if name in train_names]  # the first is the input
-    shadow = deepcopy(_returning(names, network)).to("meta").eval()
-    *nodes, output = shadow.graph.nodes
-    named = {node: name for name, node in output.args[0].items()}
+class _MapTracer(Tracer):
+    """Tracer that enters only the modules that contain a wanted one; without ``wanted``, all but torch's own.
+
+    A module that is not entered keeps its forward, and with it all that depends on its mode.
+
+    Attributes:
+        outputs: last value that a module, or one inside it, returned.
+    """
+
+    def __init__(self, wanted: Sequence[str] = ()):
+        super().__init__(autowrap_modules=(math, torchvision.ops))
+        self.wanted = wanted
+        self.outputs: dict[str, Proxy] = {}
+
+    def is_leaf_module(self, module: nn.Module, name: str) -> bool:
+        if self.wanted:
+            return not any(each.startswith(f"{name}.") for each in self.wanted)
+        return isinstance(module, LEAVES) or super().is_leaf_module(module, name)
+
+    def call_module(self, module: nn.Module, *args: object) -> object:
+        answer, name = super().call_module(module, *args), self.path_of_module(module)
+        while name:
+            self.outputs[name] = answer
+            name = name.rpartition(".")[0]
+        return answer
+
+
+def _trace(network: nn.Module, names: Sequence[str] = (), *, training: bool = False) -> _MapTracer:
+    tracer = _MapTracer(names)
+    traced = shape_copy(network)
+    traced.train(training)
+    tracer.trace(traced)
+    return tracer
+
+
+def _announced_maps(network: nn.Module, names: Sequence[str]) -> list[Node]:
+    """Return the graph nodes of the outputs of the modules ``names``."""
+    outputs = _trace(network, names).outputs
+    if missing := [name for name in names if not isinstance(outputs.get(name), Proxy)]:
+        raise ConversionError(f"{type(network).__name__} returns no map from {', '.join(missing)}")
+    return [outputs[name].node for name in names]
+
+
+def _last_maps(network: nn.Module, shape: Sequence[int]) -> list[Node]:
+    """Return the graph nodes of the maps at each resolution, behind which no node needs one of those before."""
+    tracer = _trace(network)
+    *nodes, output = tracer.graph.nodes
     place = {node: index for index, node in enumerate(nodes)}
     last, needed = {}, 0  # needed: the place of the last node that is fed any of the maps so far
-    for node, value in _values(shadow, nodes, shape):
+    for node, value in _values(tracer.root, nodes, shape):
         if isinstance(value, Tensor) and value.dim() == 1 + len(shape):
-            if node in named and place[node] >= needed and (stride := stride_of(value, shape)) is not None:
-                last[stride] = named[node]
+            if node.op != "placeholder" and place[node] >= needed and (stride := stride_of(value, shape)) is not None:
+                last[stride] = node
             needed = max([needed, *(place[user] for user in node.users if user is not output)])
     if not last:
         raise ConversionError(f"{type(network).__name__} has no maps whose sizes are the input's, halved")
     return list(last.values())
 
 
-def _values(network: GraphModule, nodes: Sequence[Node], shape: Sequence[int]) -> Iterator[tuple[Node, object]]:
+def _values(network: nn.Module, nodes: Sequence[Node], shape: Sequence[int]) -> Iterator[tuple[Node, object]]:
     """The value of each node, in tensors that have a shape and no content, as far as the convolutions go."""
-    convs = [isinstance(node.target, str) and _is_conv(network, node) for node in nodes]
-    interpreter = Interpreter(network)
+    convs = [node.op == "call_module" and isinstance(network.get_submodule(node.target), CONVS) for node in nodes]
+    interpreter = Interpreter(network, graph=nodes[0].graph)
     interpreter.args_iter = iter([torch.zeros(1, *shape, device="meta")])
     for index, node in enumerate(nodes):
         try:
@@ -137,5 +204,45 @@ def _values(network: GraphModule, nodes: Sequence[Node], shape: Sequence[int]) -
         yield node, interpreter.env[node]
 
 
-def _is_conv(network: nn.Module, node: Node) -> bool:
-    return node.op == "call_module" and isinstance(network.get_submodule(node.target), CONVS)
+def _refuse_other_steps_in_training(network: nn.Module, names: Sequence[str], maps: Sequence[Node]) -> None:
+    """Raise ConversionError if the steps to one of ``maps`` are not those of training."""
+    training = set(_steps(_trace(network, names, training=True).graph).values())
+    steps = _steps(maps[0].graph)
+    if others := [node.name for node in maps if steps[node] not in training]:
+        raise ConversionError(
+            f"the forward of {type(network).__name__} calls other layers in training on the way to {', '.join(others)}"
+        )
+
+
+def _steps(graph: Graph) -> dict[Node, int]:
+    """Return a hash of all steps that lead to each node."""
+    found = {}
+    for node in graph.nodes:
+        found[node] = hash(repr((node.op, node.target, map_arg((node.args, node.kwargs), found.get))))
+    return found
+
+
+def _forward_to(network: nn.Module, maps: Sequence[Node]) -> Callable[[nn.Module, Tensor], list[Tensor]]:
+    """Return a forward that calculates ``maps`` and nothing else; nodes that they do not need leave the graph."""
+    graph = maps[0].graph
+    graph.erase_node(next(iter(graph.find_nodes(op="output"))))
+    graph.output(list(maps))
+    for node in reversed(list(graph.nodes)):
+        if not node.users and node.op not in ("placeholder", "output"):
+            graph.erase_node(node)
+    return type(GraphModule(network, graph)).forward
+
+
+def _drop_unused(module: nn.Module, used: set[str], path: str = "") -> None:
+    """Delete the layers, parameters and buffers of ``module`` that are not inside one of the modules ``used``."""
+    for name, child in list(module.named_children()):
+        whole = f"{path}{name}"
+        if whole in used:
+            continue
+        if any(each.startswith(f"{whole}.") for each in used):
+            _drop_unused(child, used, f"{whole}.")
+        else:
+            delattr(module, name)
+    for name in [*module._parameters, *module._buffers]:
+        if f"{path}{name}" not in used:
+            delattr(module, name)

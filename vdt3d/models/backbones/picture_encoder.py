@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from vdt3d.models.backbones.feature_info import FeatureInfo
 from vdt3d.models.backbones.feature_maps import maps_of, picture_network, stride_of, with_features
 from vdt3d.models.inflate.kernels import COLOURS
+from vdt3d.models.probing import shape_copy
 from vdt3d.registry import MODELS
 
 SIDE = 192  # of the picture by which features are told, see ``with_features``
@@ -45,18 +46,15 @@ class PictureEncoder(BaseModule):
         super().__init__(init_cfg)
         network = picture_network(model)
         take_channels(network, in_channels)
-        network = with_features(network, (in_channels, SIDE, SIDE))
-        infos = announced(network, in_channels)
-        chosen = range(len(infos)) if out_indices is None else sorted(out_indices)
-        if not infos or not set(chosen) <= set(range(len(infos))):
-            raise ValueError(f"out_indices={out_indices}: {model} has {len(infos)} features, counted from 0")
-        self.network, self.out_indices = network, tuple(chosen)
-        self.feature_info = tuple(infos[index] for index in chosen)
+        self.network, indices = with_features(network, (in_channels, SIDE, SIDE), out_indices)
+        infos = announced(self.network, in_channels)
+        self.feature_info = tuple(
+            info._replace(name=f"feature{index}") for info, index in zip(infos, indices, strict=True)
+        )
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         """The features that ``feature_info`` announces, of (N, ``in_channels``, H, W)."""
-        maps = maps_of(self.network(x))
-        return tuple(maps[index] for index in self.out_indices)
+        return tuple(self.network(x))
 
 
 def take_channels(network: nn.Module, in_channels: int) -> None:
@@ -83,7 +81,7 @@ def announced(network: nn.Module, in_channels: int) -> tuple[FeatureInfo, ...]:
     Raises:
         ValueError: it returns something else than maps whose sizes are the picture's, divided.
     """
-    return _announced(network, torch.zeros(1, in_channels, SIDE, SIDE))
+    return _announced(network, torch.zeros(1, in_channels, SIDE, SIDE, device="meta"))
 
 
 def announced_behind(network: nn.Module, infos: Sequence[FeatureInfo]) -> tuple[FeatureInfo, ...]:
@@ -92,12 +90,15 @@ def announced_behind(network: nn.Module, infos: Sequence[FeatureInfo]) -> tuple[
     Raises:
         ValueError: as ``announced``.
     """
-    return _announced(network, [torch.zeros(1, info.channels, *[SIDE // info.stride[2]] * 2) for info in infos])
+    sides = [SIDE // info.stride[2] for info in infos]
+    maps = [torch.zeros(1, info.channels, side, side, device="meta") for info, side in zip(infos, sides, strict=True)]
+    return _announced(network, maps)
 
 
 def _announced(network: nn.Module, inputs: Tensor | list[Tensor]) -> tuple[FeatureInfo, ...]:
-    maps = maps_of(_answer(network, inputs))
-    strides = [stride_of(features, (SIDE, SIDE)) for features in maps]
+    with torch.no_grad():
+        maps = maps_of(shape_copy(network)(inputs))
+    strides = [stride_of(features, (1, SIDE, SIDE)) for features in maps]
     if None in strides:
         sizes = [tuple(features.shape) for features in maps]
         raise ValueError(f"{type(network).__name__} answers {sizes} to a picture of {SIDE} x {SIDE}: no maps of it")
@@ -105,14 +106,3 @@ def _announced(network: nn.Module, inputs: Tensor | list[Tensor]) -> tuple[Featu
         FeatureInfo(f"feature{index}", features.shape[1], (1, stride, stride))
         for index, (features, stride) in enumerate(zip(maps, strides, strict=True))
     )
-
-
-def _answer(network: nn.Module, inputs: Tensor | list[Tensor]) -> object:
-    training = {module: module.training for module in network.modules()}
-    try:
-        network.eval()  # which of mmsegmentation's networks returns nothing
-        with torch.no_grad():
-            return network(inputs)
-    finally:
-        for module, mode in training.items():
-            module.training = mode
