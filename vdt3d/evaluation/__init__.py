@@ -14,6 +14,7 @@ from vdt3d.evaluation.detection_metric import DetectionScores
 from vdt3d.evaluation.metric import ClassificationScores, save_predictions
 from vdt3d.evaluation.overlap import dice, iou, label_counts, volume_difference
 from vdt3d.evaluation.surface import DEFINITIONS, hausdorff_distance, surface_scores
+from vdt3d.evaluation.validation_loss import ValidationLoss
 
 __all__ = [
     "DEFINITIONS",
@@ -21,6 +22,7 @@ __all__ = [
     "DetectionScores",
     "Detections",
     "Reliability",
+    "ValidationLoss",
     "calibration_scores",
     "classification_scores",
     "coco_scores",
