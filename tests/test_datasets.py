@@ -121,8 +121,10 @@ def test_a_table_without_rows_is_refused(volumes):
 def test_a_missing_or_empty_folder_is_named(tmp_path):
     with pytest.raises(ValueError, match=r"there is no folder .*nowhere"):
         ImageFolder(tmp_path / "nowhere")
-    with pytest.raises(RuntimeError, match="Found 0 files"):
+    (tmp_path / "class").mkdir()
+    with pytest.raises(ValueError) as refused:
         ImageFolder(tmp_path)
+    assert str(tmp_path) in str(refused.value) and ".jpg" in str(refused.value)
 
 
 def test_readers_options_reach_the_reader(volumes):

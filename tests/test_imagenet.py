@@ -10,6 +10,7 @@ import torch
 from mmengine.config import Config
 from mmengine.registry import DefaultScope
 
+from vdt3d.datasets import ImageNet
 from vdt3d.io import ScanError
 from vdt3d.registry import DATASETS
 
@@ -42,3 +43,17 @@ def test_folders_are_read_as_volumes(tmp_path: Path):
     (tmp_path / "val/n00000007/0.JPEG").write_bytes(b"")
     with pytest.raises(ScanError, match=r"n00000007.0.JPEG: cannot be read as a picture"):
         val[7]
+
+
+def test_a_subset_is_refused_with_the_config_that_takes_it(tmp_path: Path):
+    for name in ("n01440764", "n01443537"):
+        (tmp_path / "train" / name).mkdir(parents=True)
+        cv2.imwrite(str(tmp_path / "train" / name / "0.JPEG"), np.zeros((8, 8, 3), np.uint8))
+    with pytest.raises(ValueError) as refused:
+        ImageNet(str(tmp_path), split="train")
+    said = str(refused.value)
+    assert str(tmp_path / "train") in said and "2 class folders" in said and "1000" in said
+    config = next(word for word in said.split() if word.startswith("configs/"))
+    assert (BASE.parents[3] / config).is_file() and "num_classes=2" in said
+    with pytest.raises(ValueError, match="no folder"):
+        ImageNet(str(tmp_path), split="val")

@@ -121,6 +121,14 @@ def normed(x: Tensor, weight: Tensor, convolve: Callable, **options) -> Tensor:
     return functional.instance_norm(convolve(x, weight, bias, **options)).relu()
 
 
+@pytest.mark.parametrize("name", ["PUPHead", "ConvTransHead", "UNETRHead"])
+def test_nothing_is_dropped_before_the_scores(name: str):
+    """As in the release; in training mode two passes of one window are the same."""
+    model = segmentor(HEADS[name], num_classes=4).train()
+    windows = torch.rand(2, 1, 5, 48, 80)
+    torch.testing.assert_close(model.encode_decode(windows), model.encode_decode(windows))
+
+
 def test_pup_and_the_last_doubling_are_the_plain_sequence():
     model = segmentor(HEADS["PUPHead"], num_classes=4).eval()
     windows, state = torch.rand(2, 1, 5, 48, 80), model.decode_head.state_dict()

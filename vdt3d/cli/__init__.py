@@ -84,7 +84,9 @@ def main(argv: list[str] | None = None) -> None:
         message = None if args.debug else message_of(error)
         if message is None:
             raise
-        parser.exit(2, f"{parser.prog}: error: {message}\n")
+        from vdt3d.utils.once import once_per_node
+
+        parser.exit(2, once_per_node(f"{parser.prog}: error: {message}\n"))
 
 
 def parser_of(command: str) -> ArgumentParser:

@@ -22,12 +22,38 @@ class Pictures(mmpretrain.CustomDataset):
     """mmpretrain's ``CustomDataset``, whose transforms are looked up here first.
 
     Raises:
-        ValueError: (on use) the pipeline returned None.
+        ValueError: no such folder, no picture in it, or another number of class folders than classes. (On use) the
+            pipeline returned None.
         ScanError: (on use) a file that holds no whole picture, or a grey one of more than 8 bits.
     """
 
     def __init__(self, *args, pipeline: Sequence[dict | Callable] = (), **kwargs):
         super().__init__(*args, pipeline=built(pipeline), **kwargs)
+
+    def load_data_list(self) -> list[dict]:
+        """The pictures by class and name."""
+        if not self.ann_file:
+            require_folder(self.img_prefix)
+            self._require_classes()
+        try:
+            return super().load_data_list()
+        except RuntimeError as error:  # mmpretrain found none
+            raise ValueError(
+                f"{self.img_prefix}: no picture in its class folders (CLASS/*.jpg); supported are "
+                f"{', '.join(sorted(self.extensions))}"
+            ) from error
+
+    def _require_classes(self) -> None:
+        """Raise ValueError unless there is a folder for each class, since folders are numbered in their order."""
+        if not self.with_label or self.CLASSES is None:
+            return
+        found = sum(path.is_dir() for path in Path(self.img_prefix).iterdir())
+        if found != len(self.CLASSES):
+            raise ValueError(
+                f"{self.img_prefix}: {found} class folders found, but {type(self).__name__} has {len(self.CLASSES)} "
+                f"classes; for a subset use type='ImageFolder' and model.head.num_classes={found}, as "
+                "configs/imagenet_pretrain/resnet3d-18_vdt_1xb16-cos-20e_image-folder.py does"
+            )
 
     def prepare_data(self, idx: int) -> Any:
         """Send picture ``idx`` through the pipeline, which may not drop it."""
@@ -60,9 +86,8 @@ class ImageFolder(Pictures):
         **kwargs: what mmpretrain's ``CustomDataset`` knows besides, such as ``extensions``.
 
     Raises:
-        ValueError: no such folder or part, no picture in the part, or a pipeline that returned None.
+        ValueError: no such folder or part, no picture in it, or a pipeline that returned None.
         ScanError: (on use) a file that holds no whole picture, or a grey one of more than 8 bits.
-        RuntimeError: no picture in the folder.
     """
 
     def __init__(self, data_root: str | Path, *, part: str = "all", one_in: int = 10, **kwargs):
@@ -73,7 +98,6 @@ class ImageFolder(Pictures):
 
     def load_data_list(self) -> list[dict]:
         """The pictures of the part, by class and name."""
-        require_folder(self.img_prefix)
         pictures = super().load_data_list()
         if self.part == "all":
             return pictures

@@ -10,6 +10,7 @@ from mmengine.runner import ValLoop as MMValLoop
 from mmengine.runner.base_loop import BaseLoop
 from torch.utils.data import DataLoader
 
+from vdt3d.evaluation import ValidationLoss
 from vdt3d.registry import LOOPS
 
 
@@ -63,12 +64,29 @@ class IterBasedTrainLoop(MMIterBasedTrainLoop):
 
 @LOOPS.register_module()
 class ValLoop(MMValLoop):
-    """Validates what a checkpoint would hold: the running statistics of the first process, on every process."""
+    """Validates what a checkpoint would hold: the running statistics of the first process, on every process.
+
+    Models with an attribute ``report_losses`` compute their loss beside their predictions, and ``ValidationLoss`` is
+    added to the metrics of the config.
+    """
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.with_losses = hasattr(self.runner.bare_model, "report_losses")
+        if self.with_losses:
+            self.evaluator.metrics.append(ValidationLoss(collect_device="gpu"))
 
     def run(self) -> dict:
-        for buffer in self.runner.model.buffers():
+        model = self.runner.bare_model
+        for buffer in model.buffers():
             broadcast(buffer)
-        return super().run()
+        if not self.with_losses:
+            return super().run()
+        model.report_losses = True
+        try:
+            return super().run()
+        finally:
+            model.report_losses = False
 
 
 def _validate_first(loop: BaseLoop, done: int, last: int) -> None:

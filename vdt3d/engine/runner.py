@@ -30,6 +30,7 @@ import vdt3d
 from vdt3d.engine.data import KeyedDataset, build_dataloader
 from vdt3d.engine.distributed import init_distributed
 from vdt3d.engine.hooks.checkpoint import PreemptionHook
+from vdt3d.engine.log_processor import ScoreLogProcessor
 from vdt3d.engine.loops import ValLoop
 from vdt3d.engine.plain_config import config_to_write, plain_config
 from vdt3d.engine.run_state import require_state_of_run, resume_run, set_generators, state_of_process, state_of_run
@@ -135,7 +136,7 @@ class Runner(MMRunner):
 
     def build_log_processor(self, log_processor: dict | LogProcessor) -> LogProcessor:
         if isinstance(log_processor, dict):
-            log_processor = {"by_epoch": not self.by_iterations, **log_processor}
+            log_processor = {"type": ScoreLogProcessor, "by_epoch": not self.by_iterations, **log_processor}
         return super().build_log_processor(log_processor)
 
     def register_default_hooks(self, hooks: dict | None = None) -> None:

@@ -15,6 +15,7 @@ from vdt3d.evaluation.directions import Direction, direction_of
 from vdt3d.evaluation.metric import ClassificationScores, save_predictions
 from vdt3d.evaluation.overlap import dice, iou, label_counts, volume_difference
 from vdt3d.evaluation.surface import DEFINITIONS, hausdorff_distance, surface_scores
+from vdt3d.evaluation.validation_loss import ValidationLoss
 
 __all__ = [
     "DEFINITIONS",
@@ -23,6 +24,7 @@ __all__ = [
     "Detections",
     "Direction",
     "Reliability",
+    "ValidationLoss",
     "calibration_scores",
     "classification_scores",
     "coco_scores",

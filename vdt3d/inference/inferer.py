@@ -21,6 +21,7 @@ from vdt3d.inference.ensemble import (
 from vdt3d.inference.postprocess import PostProcess
 from vdt3d.inference.slabs import cropped, likeliest, resampled
 from vdt3d.inference.way_back import way_back
+from vdt3d.inference.window_losses import Criterion, WindowLosses, with_truth
 from vdt3d.structures import LabelMap, SegmentationSample, Volume
 
 # C channels, K classes (or regions), D depth, H height, W width; "outer" is the axis along which slabs follow.
@@ -79,8 +80,8 @@ class Inferer(ABC):
         (K, planes, rows, columns). A slab is valid until the next one is asked for.
         """
 
-    def fitted(self, sample: SegmentationSample, channels: int) -> "Inferer":
-        """This inferer, as one scan, of so many channels, wants it."""
+    def fitted(self, sample: SegmentationSample, channels: int, *, labelled: bool = False) -> "Inferer":
+        """Return this inferer adapted to one scan of so many channels; ``labelled``: the last one is a label map."""
         return self
 
     def segment(
@@ -102,6 +103,32 @@ class Inferer(ABC):
         network = self._joined(network, regions=decide is not None)
         (labels,) = self._on_scan(network, image_CDHW, sample, lambda scores: (self._decided(scores, decide),))
         return self.post_process(labels)
+
+    def segment_with_losses(
+        self,
+        network: Network,
+        image_CDHW: Tensor,
+        sample: SegmentationSample,
+        criterion: Criterion,
+        decide: Decide | None = None,
+    ) -> tuple[LabelMap, dict[str, float]]:
+        """Return the labels of ``segment``, and the mean loss terms over the windows the network was given.
+
+        The windows' truth is ``sample.reference`` on the grid of the network's input; beyond the scan it is 0, or
+        ignored where the window's slices are zeros. No window goes through the network twice; beside ``segment``, one
+        more channel of the image is in memory.
+
+        Args:
+            criterion: from logits and label maps of a batch of windows to the terms of their loss.
+
+        Raises:
+            ValueError: as ``segment`` and ``with_truth``.
+        """
+        losses = WindowLosses(network, criterion)
+        joined = self._joined(losses, regions=decide is not None)
+        labelled = with_truth(image_CDHW, sample)
+        (labels,) = self._on_scan(joined, labelled, sample, lambda scores: (self._decided(scores, decide),), True)
+        return self.post_process(labels), losses.means()
 
     def assess(
         self, network: Network, image_CDHW: Tensor, sample: SegmentationSample, decide: Decide | None = None
@@ -203,7 +230,7 @@ class Inferer(ABC):
         return labels.cpu().numpy().astype(kind, copy=False)
 
     def _on_scan(
-        self, network: Network, image_CDHW: Tensor, sample: SegmentationSample, read: Read
+        self, network: Network, image_CDHW: Tensor, sample: SegmentationSample, read: Read, labelled: bool = False
     ) -> list[LabelMap | Volume]:
         """What is read of the scores, on the scan's own grid: integers as label maps, other numbers as volumes."""
         shape, affine = sample.grid
@@ -212,7 +239,8 @@ class Inferer(ABC):
                 f"case '{sample.sample_name}': its grid has {tuple(shape)} voxels but the image {image_CDHW.shape[1:]}"
             )
         way = way_back(sample.history, shape, affine)
-        arrays = self.fitted(sample, len(image_CDHW))._read(network, image_CDHW, way.corner, way.size, way.shape, read)
+        fitted = self.fitted(sample, len(image_CDHW) - labelled, labelled=labelled)
+        arrays = fitted._read(network, image_CDHW, way.corner, way.size, way.shape, read)
         found = [(Volume if array.dtype.kind == "f" else LabelMap)(array[None], way.affine) for array in arrays]
         for transform, drawn in way.rest:
             found = [transform.undo(volume, **drawn) for volume in found]

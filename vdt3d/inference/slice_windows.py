@@ -11,7 +11,7 @@ from torch import Tensor
 from vdt3d.inference.ensemble import Network
 from vdt3d.inference.inferer import Inferer
 from vdt3d.registry import TASK_UTILS
-from vdt3d.structures import OUTSIDE, SegmentationSample, SliceWindow, Volume
+from vdt3d.structures import IGNORED, OUTSIDE, SegmentationSample, SliceWindow, Volume
 from vdt3d.transforms import IntensityTransform
 
 
@@ -64,13 +64,15 @@ class SliceWindowInferer(Inferer):
     def outer_axis(self, shape: tuple[int, ...]) -> int:
         return self.outer
 
-    def fitted(self, sample: SegmentationSample, channels: int) -> "SliceWindowInferer":
-        """With strides in mm as those of this scan."""
+    def fitted(self, sample: SegmentationSample, channels: int, *, labelled: bool = False) -> "SliceWindowInferer":
+        """Return this inferer with strides in mm as those of this scan, and what its slices of zeros have become."""
         own = copy(self)
         _, affine = sample.grid
         own.step = self.window.step(float(np.linalg.norm(affine[:3, self.outer])))
         if self.window.edge == "zero":
             own.blank = _blank(sample, channels)
+            if labelled:
+                own.blank = torch.cat([own.blank, torch.tensor([float(IGNORED)])])
         return own
 
     def slabs(self, network: Network, image_CDHW: Tensor, outer: int) -> Iterator[Tensor]:

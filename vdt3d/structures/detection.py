@@ -18,4 +18,5 @@ class DetectionSample(BaseDataElement):
         sample_name, group: as ``Sample``'s.
         grid: ``(shape, affine)`` of the network's input: (D, H, W) and the (4, 4) affine of ``Volume``.
         reference: the true ``Boxes`` on the grid of the window before the pipeline, or None.
+        losses: loss terms of the window, where validation reports them.
     """

@@ -15,4 +15,5 @@ class SegmentationSample(BaseDataElement):
         grid: ``(shape, affine)`` of the network's input: (D, H, W) and the (4, 4) affine of ``Volume``.
         history: as ``Sample``'s; walked backwards it leads from that grid to the scan's own.
         reference: the true ``LabelMap`` on the scan's own grid, or None.
+        losses: mean loss terms over the windows of the scan, where validation reports them.
     """

@@ -23,13 +23,24 @@ class ConvTransHead(BaseDecodeHead):
         in_channels: of the map.
         channels: of the transposed convolutions; those of the map when left out.
         norm_cfg: of mmcv; instance norms without parameters when left out.
-        **options: ``num_classes``, ``dropout_ratio``, ``in_index`` (the last map when left out), ``act_cfg`` and others
+        dropout_ratio: chance of a whole channel to be dropped before the scores; TransSeg has none.
+        **options: ``num_classes``, ``in_index`` (the last map when left out), ``act_cfg`` and others
             of ``BaseDecodeHead``.
     """
 
-    def __init__(self, in_channels: int, channels: int | None = None, *, norm_cfg: dict | None = None, **options):
+    def __init__(
+        self,
+        in_channels: int,
+        channels: int | None = None,
+        *,
+        norm_cfg: dict | None = None,
+        dropout_ratio: float = 0,
+        **options,
+    ):
         channels = in_channels if channels is None else channels
-        super().__init__(in_channels, channels, norm_cfg=norm_cfg or {"type": "IN"}, **options)
+        super().__init__(
+            in_channels, channels, norm_cfg=norm_cfg or {"type": "IN"}, dropout_ratio=dropout_ratio, **options
+        )
         how = {"conv_cfg": {"type": nn.ConvTranspose2d}, "norm_cfg": self.norm_cfg, "act_cfg": self.act_cfg}
         widths = [in_channels, *[channels] * STEPS]
         norm = build_norm_layer(self.norm_cfg, in_channels)[1]

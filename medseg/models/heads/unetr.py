@@ -26,7 +26,7 @@ class UNETRHead(BaseDecodeHead):
         channels: at full size (UNETR's feature size); twice as many at each halving.
         num_classes: scores per pixel.
         out_channels, threshold: as ``BaseDecodeHead``'s.
-        dropout_ratio: chance of a whole channel to be dropped before the scores; 0 is UNETR's.
+        dropout_ratio: chance of a whole channel to be dropped before the scores; UNETR has none.
         in_index: which of the encoder's maps to read: the window, then the blocks' in order. A config names it, for
             a segmentor tells the channels of the maps that are named.
         init_cfg: how to initialise it; as PyTorch does when left out.
@@ -43,7 +43,7 @@ class UNETRHead(BaseDecodeHead):
         num_classes: int,
         out_channels: int | None = None,
         threshold: float | None = None,
-        dropout_ratio: float = 0.1,
+        dropout_ratio: float = 0,
         in_index: Sequence[int] = (0, 1, 2, 3, 4),
         init_cfg: dict | list[dict] | None = None,
     ):

@@ -133,7 +133,7 @@ class SliceWindowSegmentor(ScanSegmentor):
         """
         self._check_windows(data_samples)
         features = self.backbone(self._read(inputs))
-        targets = self.labels.targets(data_samples, inputs.shape[2:])[..., list(self.window.answered), :, :]
+        targets = self._targets(data_samples, inputs.shape[2:])
         losses = {}
         if self.presence is not None:
             said = self.presence(features[self.coarsest].mean(dim=(2, 3)))
@@ -146,6 +146,15 @@ class SliceWindowSegmentor(ScanSegmentor):
             parts = self.loss_decode.parts(self._scores(head, features, inputs.shape[3:]), targets)
             losses |= {f"loss_{name}{term}": weight * value for term, value in parts.items()}
         return losses
+
+    def score_losses(
+        self, logits: Tensor, data_samples: Sequence[SegmentationSample], size: Sequence[int]
+    ) -> dict[str, Tensor]:
+        return self.loss_decode.parts(logits, self._targets(data_samples, size))
+
+    def _targets(self, data_samples: Sequence[SegmentationSample], size: Sequence[int]) -> Tensor:
+        """Return the truth of the answered slices, of windows of ``size``."""
+        return self.labels.targets(data_samples, size)[..., list(self.window.answered), :, :]
 
     def _read(self, inputs: Tensor) -> Tensor:
         """Windows as the backbone reads them, scaled: as they are, or (N, C * n, H, W).

@@ -67,6 +67,11 @@ class VolumeSegmentor(ScanSegmentor):
         """The terms of the loss, to be summed."""
         return self.decode_head.loss(self.extract_feat(inputs), data_samples, inputs.shape[2:])
 
+    def score_losses(
+        self, logits: Tensor, data_samples: Sequence[SegmentationSample], size: Sequence[int]
+    ) -> dict[str, Tensor]:
+        return self.decode_head.loss_decode.parts(logits, self.labels.targets(data_samples, size))
+
 
 def _built(part: dict | nn.Module, before: nn.Module | None = None) -> nn.Module:
     """The part, built from its config and what the part before it announces."""

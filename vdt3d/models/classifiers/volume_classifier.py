@@ -35,9 +35,15 @@ class VolumeClassifier(ImageClassifier):
         test_cfg: ``inferer``: how a case is answered, if not by the head alone: arguments of ``CaseInferer``, such as
             ``dict(flips="W", temperature=1.5)``.
 
+    Attributes:
+        report_losses: whether 'predict' also gives each sample that has a label its ``losses``; the validation loop
+            sets it.
+
     Raises:
         ValueError: ``test_cfg`` holds anything else.
     """
+
+    report_losses = False
 
     def __init__(
         self,
@@ -84,8 +90,32 @@ class VolumeClassifier(ImageClassifier):
         Raises:
             ValueError: there is an inferer, but there are no samples for its answers.
         """
+        if self.report_losses and data_samples is not None and all("gt_label" in sample for sample in data_samples):
+            return self._predict_with_losses(inputs, data_samples, **kwargs)
         if self.inferer is None:
             return super().predict(inputs, data_samples, **kwargs)
         if data_samples is None:
             raise ValueError("the inferer writes its answers into data_samples; mode='tensor' gives scores without")
         return self.inferer.classify(self, inputs, data_samples)
+
+    def _predict_with_losses(self, inputs: Tensor, data_samples: Sequence[DataSample], **kwargs) -> list[DataSample]:
+        """The samples of ``predict``, each with ``losses``: its loss terms, the mean over the inferer's views."""
+        views: list[list[dict[str, float]]] = []
+
+        def features_of(batch: Tensor) -> Sequence[Tensor]:
+            features = self.extract_feat(batch)
+            views.append([self._losses_of(features, place, sample) for place, sample in enumerate(data_samples)])
+            return features
+
+        if self.inferer is None:
+            found = self.head.predict(features_of(inputs), data_samples, **kwargs)
+        else:
+            found = self.inferer.classify(lambda batch: self.head(features_of(batch)), inputs, data_samples)
+        for sample, of_views in zip(found, zip(*views, strict=True), strict=True):
+            means = {name: sum(terms[name] for terms in of_views) / len(views) for name in of_views[0]}
+            sample.set_field(means, "losses", field_type="metainfo")
+        return found
+
+    def _losses_of(self, features: Sequence[Tensor], place: int, sample: DataSample) -> dict[str, float]:
+        own = tuple(feature[place : place + 1] for feature in features)
+        return {name: float(value) for name, value in self.head.loss(own, [sample]).items() if "loss" in name}

@@ -64,6 +64,8 @@ class FasterRCNN3D(WindowDetector):
         ValueError: as ``WindowDetector``.
     """
 
+    heads = ("rpn", "roi_heads")
+
     def __init__(
         self,
         backbone: dict,

@@ -18,6 +18,8 @@ TERMS = {"classification": "loss_cls", "bbox_regression": "loss_bbox", "bbox_ctr
 class _OneStage(WindowDetector):
     """What the two share: heads that say of every place of every map what is there."""
 
+    heads = ("bbox_head",)
+
     def raw(self, inputs: Tensor) -> tuple[Tensor, ...]:
         """Scores and deltas, and of FCOS centeredness, of every anchor."""
         return tuple(self.bbox_head.head(list(self.extract_feat(inputs).values())).values())

@@ -3,7 +3,8 @@
 Windows are (N, C, n, H, W); boxes in the network's hands (K, 4), left, upper, right and lower end in pixels.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import numpy as np
 import torch
@@ -41,9 +42,17 @@ class WindowDetector(BaseModel):
         data_preprocessor: what batches and normalises the windows; ``VolumeDataPreprocessor`` unless it names a type.
         init_cfg: how to initialise the whole detector.
 
+    Attributes:
+        heads: names of the parts behind the pyramid, which torchvision makes compute losses in training mode alone.
+        report_losses: whether 'predict' also gives each sample that has boxes its ``losses``; the validation loop sets
+            it.
+
     Raises:
         ValueError: a window that cannot be; maps whose strides are not each twice the one before.
     """
+
+    heads: tuple[str, ...] = ()
+    report_losses = False
 
     def __init__(
         self,
@@ -108,7 +117,10 @@ class WindowDetector(BaseModel):
         """
         if data_samples is None:
             raise ValueError("boxes lie on the grid of their window, which data_samples tell; mode='tensor' needs none")
-        found = self.detections(_images(inputs, data_samples), self.extract_feat(inputs))
+        images, maps = _images(inputs, data_samples), self.extract_feat(inputs)
+        if self.report_losses:
+            self._set_losses(images, maps, data_samples)
+        found = self.detections(images, maps)
         for sample, answer in zip(data_samples, found, strict=True):
             sample.pred_boxes = self._on_grid(sample, answer)
             sample.pred_scores = answer["scores"].float().cpu().numpy()
@@ -130,6 +142,34 @@ class WindowDetector(BaseModel):
     def detections(self, images: ImageList, maps: Maps) -> list[Found]:
         """What is found in each image; labels count from 0."""
         raise NotImplementedError
+
+    def _set_losses(self, images: ImageList, maps: Maps, data_samples: Sequence[DetectionSample]) -> None:
+        """Set the ``losses`` of each sample that has boxes, by itself, so that other samples do not change them.
+
+        Boxes to learn from are drawn with a fixed seed; the generators go on as if nothing had been drawn.
+        """
+        for place, sample in enumerate(data_samples):
+            if "gt_boxes" not in sample:
+                continue
+            image = ImageList(images.tensors[place : place + 1], images.image_sizes[place : place + 1])
+            own = {level: features[place : place + 1] for level, features in maps.items()}
+            with _seeded(images.tensors.device), self._heads_in_training():
+                terms = self.losses(image, own, self._truths([sample]))
+            found = {name: float(value) for name, value in terms.items()}
+            sample.set_field(found, "losses", field_type="metainfo")
+
+    @contextmanager
+    def _heads_in_training(self) -> Iterator[None]:
+        """Let torchvision's heads compute losses, while their norms and dropout stay in evaluation mode."""
+        heads = [getattr(self, name) for name in self.heads]
+        before = [head.training for head in heads]
+        for head in heads:
+            head.training = True  # not train(), which would reach the layers
+        try:
+            yield
+        finally:
+            for head, training in zip(heads, before, strict=True):
+                head.training = training
 
     def _truths(self, data_samples: Sequence[DetectionSample]) -> list[Found]:
         for sample in data_samples:
@@ -179,6 +219,16 @@ class GridAnchors(AnchorGenerator):
         sizes = [features.shape[-2:] for features in feature_maps]
         anchors = torch.cat(self.grid_anchors(sizes, [(stride, stride) for stride in self.strides]))
         return [anchors] * len(image_list.image_sizes)
+
+
+@contextmanager
+def _seeded(device: torch.device) -> Iterator[None]:
+    """Within the block torch draws from seed 0; outside it goes on as if nothing had been drawn."""
+    with torch.random.fork_rng([device] if device.type == "cuda" else []):
+        torch.default_generator.manual_seed(0)
+        if device.type == "cuda":
+            torch.cuda.manual_seed(0)
+        yield
 
 
 def _images(inputs: Tensor, data_samples: Sequence[DetectionSample]) -> ImageList:
