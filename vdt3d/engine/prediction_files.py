@@ -111,15 +111,15 @@ class LabelFiles(PredictionFiles):
         volume = predictor.read(scan.path, series=scan.series)
         labels = self._assessed(predictor, name, volume) if self.uncertainty else predictor(volume, name=name)
         structures = predictor.structures or {str(label): label for label in np.unique(labels.array).tolist() if label}
-        if source is not None:
-            from vdt3d.visualization import PALETTE
-
-            path = self.out / f"{name}.seg.dcm"
-            write_dicom_seg(labels, path, source, segments=predictor.structures, colours=PALETTE)
         if self.sheets:
             self._draw(name, volume, labels, predictor.classes)
         write_json(self.out / f"{name}{self.record}", volumes_report(labels, name=name, structures=structures))
         write_nifti(labels, self.out / f"{name}{self.suffix}")
+        if source is not None:  # last, so that headers that cannot be taken over do not cost the labels
+            from vdt3d.visualization import PALETTE
+
+            path = self.out / f"{name}.seg.dcm"
+            write_dicom_seg(labels, path, source, segments=predictor.structures, colours=PALETTE)
 
     def rows(self, record: Mapping[str, Any]) -> list[dict[str, Any]]:
         return [{"scan": record["scan"]} | structure for structure in record["volumes"]]
