@@ -10,7 +10,7 @@ from dicoms import change, write_ct
 from pydicom import uid
 from pydicom.dataset import Dataset, FileMetaDataset
 
-from vdt3d.io import ScanError, list_series, read_volume
+from vdt3d.io import ScanError, find_scans, list_series, read_volume
 
 NAME = "DOE^JANE"
 
@@ -90,14 +90,20 @@ def test_doubled_slices_are_named(tmp_path):
     for z in (0, 2, 4, 6):
         write_slice(tmp_path, z)
     write_slice(tmp_path, 2, name="copy.dcm")
-    refused(tmp_path, "1.2.3_2.dcm and copy.dcm are 0.00 mm apart", "remove doubled ones")
+    refused(tmp_path, "1.2.3_2.dcm and copy.dcm", "remove doubled slices")
 
 
 def test_every_slice_twice_is_two_phases(tmp_path):
     for z in (0, 2, 4, 6):
-        write_slice(tmp_path, z, name=f"{z}_a.dcm")
-        write_slice(tmp_path, z, name=f"{z}_b.dcm")
-    refused(tmp_path, "0_a.dcm and 0_b.dcm are 0.00 mm apart", "other phases")
+        write_slice(tmp_path, z, name=f"{z}_a.dcm", **{"0018|0081": "4.6"})
+        write_slice(tmp_path, z, name=f"{z}_b.dcm", **{"0018|0081": "2.3"})
+    refused(tmp_path, "2 slices at each of 4 positions, such as 0_a.dcm and 0_b.dcm.* EchoTime", "folder of its own")
+
+
+def test_a_step_of_the_usual_length_in_another_direction_is_described_by_its_direction(tmp_path):
+    for z, position in ((0, (0, 0, 0)), (2, (0, 0, 2)), (4, (0, 0, 4)), (6, (2, 0, 4))):
+        write_slice(tmp_path, z, position=position)
+    refused(tmp_path, r"1.2.3_4.dcm and 1.2.3_6.dcm .*\[2.0, 0.0, 0.0\].*\[0.0, 0.0, 2.0\]", "another acquisition")
 
 
 def test_a_tilted_gantry_is_a_shear(tmp_path):
@@ -113,7 +119,8 @@ def test_a_slice_that_differs_is_named(tmp_path, odd):
     for z in (0, 2, 4):
         write_slice(tmp_path, z)
     write_slice(tmp_path, 6, **odd)
-    refused(tmp_path, "1.2.3_0.dcm and 1.2.3_6.dcm differ in size, orientation", "folders of their own")
+    name = "Rows and Columns" if "shape" in odd else "ImageOrientationPatient"
+    refused(tmp_path, f"1.2.3_0.dcm and 1.2.3_6.dcm differ in {name}", "folders of their own")
 
 
 def test_one_slice_is_no_volume(tmp_path):
@@ -127,7 +134,16 @@ def test_a_truncated_slice_is_named(tmp_path):
         write_slice(tmp_path, z)
     last = tmp_path / "1.2.3_4.dcm"
     last.write_bytes(last.read_bytes()[:-20])
-    refused(tmp_path, "1.2.3_4.dcm: begins as DICOM but holds no readable picture", "copy it again")
+    refused(tmp_path, "1.2.3_4.dcm: .*28 bytes.* 48 expected", "copy")
+
+
+@pytest.mark.parametrize(
+    "size", [0, 100, 140, 600], ids=["empty", "in the preamble", "in the meta data", "in the header"]
+)
+def test_a_file_cut_before_its_image_is_named(tmp_path, size):
+    first, *_ = write_ct(tmp_path, np.zeros((4, 2, 2), int))  # at the end of the series, where no gap shows it
+    first.write_bytes(first.read_bytes()[:size])
+    refused(tmp_path, f"{first.name}: ", "move it out of the folder")
 
 
 def test_colour_and_multi_frame_files_are_refused(tmp_path):
@@ -138,31 +154,56 @@ def test_colour_and_multi_frame_files_are_refused(tmp_path):
     ):
         folder.mkdir()
         SimpleITK.WriteImage(SimpleITK.GetImageFromArray(array, isVector=vector), folder / "a.dcm")
-        refused(folder, "is multi-frame or colour", "dcm2niix")
+        refused(folder, "a.dcm: .*RGB" if vector else "a.dcm: .*multi-frame", "grey series" if vector else "dcm2niix")
 
 
 def test_slices_without_a_position_are_refused(tmp_path):
     for z in (0, 2):
         write_slice(tmp_path, z)
         patch(tmp_path / f"1.2.3_{z}.dcm", b"\x20\x00\x32\x00", b"\x20\x00\x33\x00")  # ImagePositionPatient to no tag
-    refused(tmp_path, "1.2.3_0.dcm: has no position", "export the original series")
+    refused(tmp_path, "1.2.3_0.dcm: has no ImagePositionPatient", "export the original series")
 
 
 @pytest.mark.parametrize(
-    ("element", "numbers", "finding"),
+    ("element", "numbers"),
     [
-        ("ImagePositionPatient", [1, 2], "no position of 3 numbers"),
-        ("ImageOrientationPatient", [1, 0, 0, 0, 1], "no orientation of 6 numbers"),
-        ("PixelSpacing", [1], "no positive pixel spacing of 2 numbers"),
-        ("PixelSpacing", [-1, 1], "no positive pixel spacing"),
-        ("PixelSpacing", [0, 0], "no positive pixel spacing"),
+        ("ImagePositionPatient", [1, 2]),
+        ("ImagePositionPatient", ["nan", "0", "0"]),
+        ("ImageOrientationPatient", [1, 0, 0, 0, 1]),
+        ("ImageOrientationPatient", [2, 0, 0, 0, 1, 0]),
+        ("ImageOrientationPatient", [1, 0, 0, 1, 0, 0]),
+        ("PixelSpacing", None),
+        ("PixelSpacing", [1]),
+        ("PixelSpacing", [-1, 1]),
+        ("PixelSpacing", [0, 0]),
     ],
     ids=str,
 )
-def test_geometry_that_places_nothing_names_its_file(tmp_path, element, numbers, finding):
-    for path in write_ct(tmp_path, np.zeros((3, 2, 2), int)):
-        change(path, **{element: numbers})
-    refused(tmp_path, f"1_000.dcm: has {finding}", "export the original series")
+def test_geometry_that_places_nothing_names_its_file_and_element(tmp_path, element, numbers):
+    # Spacing at the detector and the shape of a pixel are no spacing in the patient.
+    write_ct(
+        tmp_path, np.zeros((3, 2, 2), int), **{element: numbers}, ImagerPixelSpacing=[1, 1], PixelAspectRatio=[1, 1]
+    )
+    refused(tmp_path, rf"1_0\d\d.dcm: .*{element}", "export the original series")
+
+
+def test_slices_of_two_frames_of_reference_are_refused(tmp_path):
+    paths = write_ct(tmp_path, np.zeros((4, 2, 2), int))
+    change(paths[2], FrameOfReferenceUID="1.2.3")
+    refused(tmp_path, f"{paths[2].name}: .*FrameOfReferenceUID", "odd slices")
+
+
+@pytest.mark.parametrize("element", ["SharedFunctionalGroupsSequence", "NumberOfFrames"])
+def test_enhanced_files_are_refused(tmp_path, element):
+    write_ct(tmp_path, np.zeros((3, 2, 2), int), **{element: [Dataset()] if element.endswith("Sequence") else 2})
+    refused(tmp_path, "1_000.dcm: .*enhanced", "dcm2niix")
+
+
+def test_stated_spacing_between_slices_does_not_count(tmp_path):
+    for number, spacing in enumerate((0, -3, 10)):
+        write_ct(tmp_path / str(number), np.full((3, 2, 2), 40), SpacingBetweenSlices=spacing)
+        volume = read_volume(tmp_path / str(number))
+        assert volume.spacing == (3, 2, 1) and (volume.array == 40).all()
 
 
 def test_a_later_slice_may_be_rescaled_by_a_fraction(tmp_path):
@@ -212,25 +253,56 @@ def test_a_transfer_syntax_nobody_here_decodes_is_named(tmp_path):
         dataset = pydicom.dcmread(path)
         dataset.file_meta.TransferSyntaxUID = "1.2.840.10008.1.2.4.201"
         dataset.save_as(path)
-    refused(tmp_path, r"cannot decode the voxels .*transfer syntax 1\.2\.840\.10008\.1\.2\.4\.201", "decompress it")
+    refused(tmp_path, r"1.2.3_0.dcm: .*transfer syntax 1\.2\.840\.10008\.1\.2\.4\.201", "decompress it")
+
+
+def write_other(folder, modality, kind):
+    """A DICOM file of another kind, which may hold frames of its own as a segmentation or a dose does."""
+    other = Dataset()
+    other.file_meta = FileMetaDataset()
+    other.file_meta.TransferSyntaxUID = uid.ExplicitVRLittleEndian
+    other.SOPClassUID = other.file_meta.MediaStorageSOPClassUID = kind
+    other.SOPInstanceUID = other.file_meta.MediaStorageSOPInstanceUID = "1.2.9"
+    other.SeriesInstanceUID, other.PatientName, other.Modality = f"1.2.8.{len(modality)}", NAME, modality
+    if modality in ("SEG", "RTDOSE"):
+        other.NumberOfFrames, other.Rows, other.Columns = 5, 4, 6
+    other.save_as(folder / f"{modality}.dcm", enforce_file_format=True)
+
+
+OTHERS = {
+    "SR": uid.EnhancedSRStorage,
+    "PR": uid.GrayscaleSoftcopyPresentationStateStorage,
+    "SEG": uid.SegmentationStorage,
+    "REG": uid.SpatialRegistrationStorage,
+    "RTSTRUCT": uid.RTStructureSetStorage,
+    "RTDOSE": uid.RTDoseStorage,
+    "DOC": uid.EncapsulatedPDFStorage,
+}
 
 
 def test_what_lies_beside_slices_and_holds_none_is_passed_over(tmp_path):
     for z in (0, 2, 4):
         write_slice(tmp_path, z)
-    for number, kind in enumerate(
-        (uid.EnhancedSRStorage, uid.RTStructureSetStorage, uid.GrayscaleSoftcopyPresentationStateStorage)
-    ):
-        other = Dataset()
-        other.file_meta = FileMetaDataset()
-        other.file_meta.TransferSyntaxUID = uid.ExplicitVRLittleEndian
-        other.SOPClassUID = other.file_meta.MediaStorageSOPClassUID = kind
-        other.SOPInstanceUID = other.file_meta.MediaStorageSOPInstanceUID = f"1.2.9.{number}"
-        other.SeriesInstanceUID, other.PatientName = f"1.2.8.{number}", NAME
-        other.save_as(tmp_path / f"{number}.dcm", enforce_file_format=True)
+    for modality, kind in OTHERS.items():
+        write_other(tmp_path, modality, kind)
     (tmp_path / "DICOMDIR").write_bytes(bytes(128) + b"DICM")
+    (tmp_path / "._1.2.3_0.dcm").write_bytes(b"\0\5\x16\7")  # a companion that macOS makes
     assert list(list_series(tmp_path)) == ["1.2.3"]
     assert read_volume(tmp_path).shape == (3, 4, 6)
+
+
+def test_a_folder_or_file_without_slices_is_described_by_its_modality(tmp_path):
+    for modality in ("SEG", "RTDOSE"):
+        write_other(tmp_path, modality, OTHERS[modality])
+    refused(tmp_path, "1 RTDOSE, 1 SEG", "folder that holds the slices")
+    refused(tmp_path / "SEG.dcm", "SEG", "folder of a DICOM series")
+
+
+def test_results_below_a_series_are_no_scans(tmp_path):
+    write_ct(tmp_path / "ct", np.zeros((3, 2, 2), int))
+    (tmp_path / "ct/labels").mkdir()
+    write_other(tmp_path / "ct/labels", "SEG", OTHERS["SEG"])
+    assert find_scans([tmp_path]) == {"ct": tmp_path / "ct"}
 
 
 def test_a_localiser_in_the_series_is_named_and_one_of_its_own_is_a_series(tmp_path):
@@ -241,7 +313,7 @@ def test_a_localiser_in_the_series_is_named_and_one_of_its_own_is_a_series(tmp_p
     refused(tmp_path, r"'1.2.4' \(number 1, CT, 1 slice, LOC\)", "choose one with series=")
     assert read_volume(tmp_path, series="1.2.3").shape == (3, 4, 6)
     write_slice(tmp_path, 8, name="loc.dcm", **sagittal)
-    refused(tmp_path, "1.2.3_0.dcm and loc.dcm differ in size, orientation", "put localisers", series="1.2.3")
+    refused(tmp_path, "1.2.3_0.dcm and loc.dcm differ in ImageOrientationPatient", "put localisers", series="1.2.3")
 
 
 def test_instance_numbers_are_not_what_slices_are_sorted_by(tmp_path):
@@ -255,7 +327,7 @@ def test_voxels_that_cannot_be_decoded_are_refused(tmp_path, real_data):
         shutil.copyfile(path, tmp_path / path.name)
     start_of_jpeg_2000 = b"\xff\x4f\xff\x51"
     patch(tmp_path / path.name, start_of_jpeg_2000, bytes(4))
-    refused(tmp_path, "cannot decode the voxels", "export it again")
+    refused(tmp_path, f"{path.name}: .*cannot be decoded", "export it again")
 
 
 def test_an_empty_folder_is_no_series(tmp_path):

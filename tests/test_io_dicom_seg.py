@@ -1,5 +1,6 @@
 """DICOM-SEG: each segment's voxels and places are those of the labels on the series; what cannot refer is refused."""
 
+import re
 import traceback
 import warnings
 from pathlib import Path
@@ -12,7 +13,7 @@ import SimpleITK
 from dicoms import IDENTITY, ROOT, change, write_ct
 from numpy.testing import assert_allclose
 
-from vdt3d.io import ScanError, SegSource, read_volume, write_dicom_seg
+from vdt3d.io import ScanError, SegSource, check_segment_names, read_volume, write_dicom_seg
 from vdt3d.structures import LabelMap
 
 OBLIQUE = (0.8, 0.6, 0.0, 0.0, 0.0, -1.0)  # x turned by 37 degrees, y from head to feet: a coronal-like stack
@@ -148,15 +149,86 @@ def test_what_a_study_may_lack_is_left_empty(tmp_path):
     assert not any(str(seg[name].value or "") for name in gone)
 
 
+@pytest.mark.parametrize("stated", [None, 10, -3, 0], ids=str)
+def test_spacing_is_that_of_the_positions(tmp_path, stated):
+    header = {} if stated is None else {"SpacingBetweenSlices": stated}
+    write_ct(tmp_path / "ct", np.zeros((4, 5, 7), int), orientation=OBLIQUE, **header)
+    for path in (tmp_path / "ct").iterdir():
+        change(path, SliceThickness="1.5")
+    write_dicom_seg(labelled(tmp_path / "ct"), tmp_path / "a.dcm", SegSource.read(tmp_path / "ct"), segments=CLASSES)
+    measures = pydicom.dcmread(tmp_path / "a.dcm").SharedFunctionalGroupsSequence[0].PixelMeasuresSequence[0]
+    assert measures.SpacingBetweenSlices == 3 and measures.SliceThickness == 1.5 and measures.PixelSpacing == [2, 1]
+
+
+@pytest.mark.parametrize("stated", [None, "", 0])
+def test_a_thickness_that_is_missing_is_the_step(tmp_path, stated):
+    write_ct(tmp_path / "ct", np.zeros((4, 5, 7), int), SliceThickness=stated)
+    write_dicom_seg(labelled(tmp_path / "ct"), tmp_path / "a.dcm", SegSource.read(tmp_path / "ct"), segments=CLASSES)
+    measures = pydicom.dcmread(tmp_path / "a.dcm").SharedFunctionalGroupsSequence[0].PixelMeasuresSequence[0]
+    assert measures.SliceThickness == 3
+
+
+@pytest.mark.parametrize(
+    ("declared", "patient"),
+    [
+        (None, "DOE^JANE"),
+        ("ISO_IR 100", "M\u00fcller^J\u00fcrgen"),
+        ("ISO_IR 144", "\u041b\u044e\u043ace\u043c\u0431yp\u0433"),
+        (["", "ISO 2022 IR 87"], "Yamada^Tarou=\u5c71\u7530^\u592a\u90ce"),
+        ("GB18030", "Wang^XiaoDong=\u738b^\u5c0f\u4e1c"),
+    ],
+    ids=str,
+)
+def test_texts_are_written_in_utf_8_whatever_the_series_uses(tmp_path, declared, patient):
+    nested = pydicom.Dataset()
+    nested.PatientID, nested.IssuerOfPatientID = "1", patient.split("=")[-1].replace("^", " ")
+    header = dict(SpecificCharacterSet=declared) if declared else {}
+    write_ct(tmp_path / "ct", np.zeros((3, 4, 6), int), **header, PatientName=patient, OtherPatientIDsSequence=[nested])
+    names = ["\u809d\u81d3", "Leber gr\u00fcn"]
+    segments = {name: number for number, name in enumerate(names, start=1)}
+    write_dicom_seg(labelled(tmp_path / "ct"), tmp_path / "a.dcm", SegSource.read(tmp_path / "ct"), segments=segments)
+    seg = pydicom.dcmread(tmp_path / "a.dcm")
+    assert [segment.SegmentLabel for segment in seg.SegmentSequence] == names
+    assert [segment.SegmentedPropertyTypeCodeSequence[0].CodeMeaning for segment in seg.SegmentSequence] == names
+    assert str(seg.PatientName) == patient and seg.SpecificCharacterSet == "ISO_IR 192"
+    assert seg.OtherPatientIDsSequence[0].IssuerOfPatientID == nested.IssuerOfPatientID
+    content = (tmp_path / "a.dcm").read_bytes()
+    assert all(text.encode() in content for text in (*names, patient))
+
+
+@pytest.mark.parametrize("name", ["left\\right", "two\nlines", "", "  "])
+def test_names_that_dicom_cannot_hold_are_refused(tmp_path, name):
+    with pytest.raises(ValueError, match=re.escape(repr(name))):
+        check_segment_names(["liver", name])
+
+
+def test_names_that_differ_after_the_last_written_letter_are_refused():
+    with pytest.raises(ValueError, match="x2"):
+        check_segment_names(["a" * 64 + "x1", "a" * 64 + "x2"])
+
+
+def test_text_that_cannot_be_decoded_is_refused(tmp_path):
+    header = dict(SpecificCharacterSet="ISO_IR 192", PatientName="Mueller")
+    for path in write_ct(tmp_path / "ct", np.zeros((3, 4, 6), int), **header):
+        path.write_bytes(path.read_bytes().replace(b"Mueller ", b"M\xfcller  "))  # not in UTF-8
+    with pytest.raises(ScanError, match="SpecificCharacterSet") as caught:
+        labels, source = labelled(tmp_path / "ct"), SegSource.read(tmp_path / "ct")
+        write_dicom_seg(labels, tmp_path / "a.dcm", source, segments=CLASSES)
+    assert "ller" not in str(caught.value) and not (tmp_path / "a.dcm").exists()
+
+
 def test_labels_on_another_grid_are_refused(tmp_path):
     write_ct(tmp_path, np.zeros((3, 4, 6), int))
     labels, source = labelled(tmp_path), SegSource.read(tmp_path)
     moved = labels.affine.copy()
     moved[0, 3] += 0.5
-    for other in (labels.replace(affine=moved), labels.replace(array=labels.array[:, 1:])):
-        with pytest.raises(ScanError, match="are not those of the labels"):
+    for other, found in (
+        (labels.replace(affine=moved), r"0\.5 mm"),
+        (labels.replace(array=labels.array[:, 1:]), r"\(3, 4, 6\) voxels, the labels \(2, 4, 6\)"),
+    ):
+        with pytest.raises(ScanError, match=found):
             write_dicom_seg(other, tmp_path / "out.dcm", source, segments=CLASSES)
-    with pytest.raises(ValueError, match="wants the names of its segments"):
+    with pytest.raises(ValueError, match="class names"):
         write_dicom_seg(labels, tmp_path / "out.dcm", source, segments={})
     assert not (tmp_path / "out.dcm").exists()
 
@@ -167,7 +239,7 @@ def test_labels_of_a_tilted_series_lie_beside_its_slices(tmp_path):
         change(path, ImagePositionPatient=[-7, -8 + 2 * place, 30 + 3 * place])
     volume = read_volume(tmp_path, shear="resample")
     labels = LabelMap(np.zeros(volume.array.shape, np.uint8), volume.affine)
-    with pytest.raises(ScanError, match="a tilted series is resampled: write NIfTI alone"):
+    with pytest.raises(ScanError, match=str(tmp_path)):
         write_dicom_seg(labels, tmp_path / "out.dcm", SegSource.read(tmp_path), segments=CLASSES)
 
 
@@ -177,6 +249,8 @@ def test_labels_of_a_tilted_series_lie_beside_its_slices(tmp_path):
         ({"PatientName": "QUICKSILVER " * 9}, True),  # one word, and too long: both would be warned of
         ({"PatientBirthDate": "13 July, QUICKSILVER"}, False),
         ({"PatientSex": "QUICKSILVER"}, False),
+        ({"StudyDate": "QUICKSILVER"}, False),
+        ({"StudyTime": "QUICKSILVER"}, False),
     ],
 )
 def test_what_breaks_the_standard_in_a_header_is_not_quoted(tmp_path, header, taken, caplog):
@@ -186,12 +260,12 @@ def test_what_breaks_the_standard_in_a_header_is_not_quoted(tmp_path, header, ta
     caplog.clear()
     with warnings.catch_warnings(record=True) as warned:
         warnings.simplefilter("always")
-        source = SegSource.read(tmp_path / "ct")
         if taken:
+            source = SegSource.read(tmp_path / "ct")
             write_dicom_seg(labelled(tmp_path / "ct"), tmp_path / "a.dcm", source, segments=CLASSES)
         else:
-            with pytest.raises(ScanError, match=r"cannot be taken over into a DICOM-SEG \(ValueError\)") as caught:
-                write_dicom_seg(labelled(tmp_path / "ct"), tmp_path / "a.dcm", source, segments=CLASSES)
+            with pytest.raises(ScanError, match=next(iter(header))) as caught:
+                SegSource.read(tmp_path / "ct")
             assert "QUICKSILVER" not in "".join(traceback.format_exception(caught.value))
     assert "QUICKSILVER" not in caplog.text + "".join(str(warning.message) for warning in warned)
     assert (tmp_path / "a.dcm").exists() == taken

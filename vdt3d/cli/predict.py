@@ -83,7 +83,7 @@ def run(args: Namespace) -> None:
     require_model(config, args.config)
     from vdt3d.engine.prediction_files import FILES
     from vdt3d.engine.predictor import Predictor, answer_of
-    from vdt3d.io import find_scans, with_series
+    from vdt3d.io import check_segment_names, find_scans, with_series
     from vdt3d.utils.outputs import check_writable, refuse_input_folder
 
     refuse_input_folder(args.out, args.inputs)
@@ -102,8 +102,8 @@ def run(args: Namespace) -> None:
     if known := len(scans) - len(todo):
         console.print(f"{known} of {len(scans)} scans are in {args.out} already (--overwrite: again)")
     if todo:
-        if args.dicom_seg and not predictor.structures:
-            raise ValueError("--dicom-seg wants names of what is labelled, and neither checkpoint nor data set has any")
+        if args.dicom_seg:
+            check_segment_names(list(predictor.structures))
         describe(args.out, predictor.classes, checkpoints, args.overwrite, args.mc_dropout)
         unanswered = each(predictor, todo, files, console)
         console.print(f"{files.what.format(len(todo) - len(unanswered))} were written to {args.out}")

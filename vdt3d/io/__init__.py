@@ -4,7 +4,7 @@ from vdt3d.io.archives import extract
 from vdt3d.io.cache import LazyArray, list_cases, read_case, read_record, write_case
 from vdt3d.io.checks import ScanError, check_same_grid
 from vdt3d.io.dicom import list_series
-from vdt3d.io.dicom_seg import SegSource, write_dicom_seg
+from vdt3d.io.dicom_seg import SegSource, check_segment_names, write_dicom_seg
 from vdt3d.io.nifti import write_nifti
 from vdt3d.io.read import fitting_options, read_image, read_label_map, read_volume
 from vdt3d.io.rle import RunLengths, mask_rows, read_masks, write_masks
@@ -24,6 +24,7 @@ __all__ = [
     "SliceStack",
     "channel_files",
     "check_same_grid",
+    "check_segment_names",
     "extract",
     "find_scans",
     "find_slices",

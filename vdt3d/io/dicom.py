@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from vdt3d.io.checks import ScanError
-from vdt3d.io.dicom_headers import GEOMETRY, PHASE, FolderHeaders, Header, read_headers
+from vdt3d.io.dicom_headers import PHASE, FolderHeaders, Header, read_headers
 from vdt3d.io.dicom_values import GREY, check_alike, read_values
 from vdt3d.io.sitk import LPS_TO_RAS
 
@@ -72,11 +72,11 @@ def place_slices(folder: str | Path, series: str | None = None) -> Slices:
     folder = Path(folder)
     headers = _chosen(folder, read_headers(folder), series)
     across, normal = _common_geometry(folder, headers)
-    check_alike(headers)
     headers = sorted(headers, key=lambda header: normal @ header.geometry("ImagePositionPatient"))
     positions = np.array([header.geometry("ImagePositionPatient") for header in headers])
     affine = np.eye(4)
     affine[:3, 0] = _step(folder, headers, positions)
+    check_alike(headers)
     affine[:3, 1:3] = across
     affine[:3, 3] = positions[0]
     return Slices([header.path for header in headers], (len(headers), *headers[0].size), LPS_TO_RAS @ affine)
@@ -108,7 +108,9 @@ def _chosen(folder: Path, found: FolderHeaders, series: str | None) -> list[Head
     if series not in found.series:
         listed = ", ".join(f"'{uid}' ({_facts(headers)})" for uid, headers in found.series.items())
         wanted = "" if series is None else f", not '{series}'"
-        raise ScanError(folder, f"holds the DICOM series {listed}{wanted}", "choose one with series='UID'")
+        raise ScanError(
+            folder, f"holds the DICOM series {listed}{wanted}", "choose one with series='UID' (--series UID)"
+        )
     return found.series[series]
 
 
@@ -117,18 +119,14 @@ def _common_geometry(folder: Path, headers: Sequence[Header]) -> tuple[np.ndarra
     first = headers[0]
     for header in headers:
         _check_plane(header)
-        same = (
-            header.size == first.size
-            and header.texts["FrameOfReferenceUID"] == first.texts["FrameOfReferenceUID"]
-            and all(
-                np.allclose(header.geometry(name), first.geometry(name), atol=1e-4)
-                for name in GEOMETRY
-                if name != "ImagePositionPatient"
-            )
-        )
-        if not same:
-            names = f"{first.path.name} and {header.path.name}"
-            finding = f"{names} differ in size, orientation, pixel spacing or frame of reference"
+        differ = [] if header.size == first.size else ["Rows and Columns"]
+        differ += [
+            name
+            for name in ("ImageOrientationPatient", "PixelSpacing")
+            if not np.allclose(header.geometry(name), first.geometry(name), atol=1e-4)
+        ]
+        if differ:
+            finding = f"{first.path.name} and {header.path.name} differ in {', '.join(differ)}"
             raise ScanError(folder, finding, "put localisers and other series into folders of their own")
     along_x, along_y = first.geometry("ImageOrientationPatient").reshape(2, 3)
     between_rows, between_columns = first.geometry("PixelSpacing")
@@ -145,8 +143,8 @@ def _check_plane(header: Header) -> None:
     kind = header.texts["PhotometricInterpretation"]
     if frames != [1] or "SharedFunctionalGroupsSequence" in header.sequences:
         raise ScanError(header.path, "is multi-frame or enhanced", "convert the series to NIfTI (dcm2niix)")
-    if colours != [1] or kind not in ("", *GREY):
-        finding = f"is a colour image (PhotometricInterpretation {kind}), {' or '.join(GREY)} is needed"
+    if colours != [1] or kind not in GREY:
+        finding = f"its PhotometricInterpretation is '{kind}', a grey image has {' or '.join(GREY)}"
         raise ScanError(header.path, finding, "export the original grey series")
     vectors = header.geometry("ImageOrientationPatient").reshape(2, 3)
     if np.abs(vectors @ vectors.T - np.eye(2)).max() > NOT_UNIT:
@@ -190,7 +188,7 @@ def _doubled(headers: Sequence[Header], doubled: np.ndarray) -> tuple[str, str]:
         by = f", which differ in {', '.join(differ)}" if differ else ""
         finding = f"has {counts[0]} slices at each of {len(counts)} positions, such as {names}{by}"
         return finding, "put each phase, echo or time point into a folder of its own"
-    finding = f"slices {names} lie at the same position, as do {int(doubled.sum())} of {len(headers)} slices in all"
+    finding = f"slices {names} lie at the same position ({int(doubled.sum())} of {len(headers)} slices are doubled)"
     return finding, "remove doubled slices, or put each phase into a folder of its own"
 
 

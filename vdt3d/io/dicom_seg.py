@@ -13,8 +13,7 @@ from typing import Any, NamedTuple, Self
 
 import numpy as np
 from pydicom import dcmread
-from pydicom.datadict import tag_for_keyword
-from pydicom.valuerep import format_number_as_ds
+from pydicom.valuerep import DA, TM, format_number_as_ds
 
 from vdt3d import __version__
 from vdt3d.io.checks import ScanError
@@ -58,7 +57,8 @@ class SegSource(NamedTuple):
             series: the series instance UID; not needed where the folder holds one series.
 
         Raises:
-            ScanError: no DICOM series, or one that cannot be read; UIDs by which a DICOM-SEG refers to it are missing.
+            ScanError: no DICOM series, or one that cannot be read; UIDs by which a DICOM-SEG refers to it are missing;
+                values that it repeats are invalid.
             ValueError: highdicom is not installed.
         """
         folder = Path(folder)
@@ -71,6 +71,7 @@ class SegSource(NamedTuple):
             headers = [dcmread(path, stop_before_pixels=True, force=True) for path in slices.files]
             missing = [name for name in UIDS if not all(str(header.get(name) or "").strip() for header in headers)]
             several = {str(header.get("SOPInstanceUID")) for header in headers}
+            invalid = _invalid_elements(headers[0])
             _state_spacing(headers, slices)
         if missing:
             finding = f"its headers have no {', '.join(missing)}"
@@ -78,6 +79,9 @@ class SegSource(NamedTuple):
         if len(several) < len(headers):
             finding = f"its {len(headers)} slices share {len(several)} SOPInstanceUIDs"
             raise ScanError(folder, finding, "a DICOM-SEG tells slices apart by them: export the original series")
+        if invalid:
+            finding = f"its headers have values of {', '.join(invalid)} that the standard does not allow"
+            raise ScanError(folder, finding, "correct these elements, or write NIfTI alone")
         return cls(folder, slices, headers)
 
 
@@ -102,12 +106,9 @@ def write_dicom_seg(
         ScanError: the labels do not lie on the grid of the series, or its headers cannot be taken over.
         ValueError: there are no segments, or DICOM cannot hold their names.
     """
-    path, slices = Path(path), source.slices
+    path = Path(path)
     check_segment_names(list(segments))
-    grid = LabelMap(np.broadcast_to(np.uint8(0), (1, *slices.shape)), slices.affine)
-    if not labels.same_grid(grid):
-        finding = f"its {slices.shape} voxels are not those of the labels, {labels.shape}, in their places"
-        raise ScanError(source.folder, finding, "a tilted series is resampled: write NIfTI alone")
+    _check_grid(labels, source)
     try:
         with quiet_pydicom():
             pixels = _segmented(np.asarray(labels.array)[0], list(segments.values()))
@@ -120,8 +121,22 @@ def write_dicom_seg(
         raise
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         # Its message may quote the patient's data, so neither it nor the error goes on from here.
-        finding = f"its headers cannot be taken over into a DICOM-SEG ({_cause(error)})"
+        finding = f"its headers cannot be taken over into a DICOM-SEG ({type(error).__name__})"
         raise ScanError(source.folder, finding, "repair them, or write NIfTI alone") from None
+
+
+def _check_grid(labels: LabelMap, source: SegSource) -> None:
+    slices = source.slices
+    grid = LabelMap(np.broadcast_to(np.uint8(0), (1, *slices.shape)), slices.affine)
+    if labels.same_grid(grid):
+        return
+    if labels.shape == slices.shape:
+        corners = np.array(np.meshgrid(*[(0, n - 1) for n in slices.shape], [1], indexing="ij")).reshape(4, -1)
+        offset = np.linalg.norm(((labels.affine - slices.affine) @ corners)[:3], axis=0).max()
+        finding = f"its voxels lie up to {offset:.3g} mm from those of the labels"
+    else:
+        finding = f"it has {slices.shape} voxels, the labels {labels.shape}"
+    raise ScanError(source.folder, finding, "give the labels of this series; a tilted one is resampled: NIfTI alone")
 
 
 def check_segment_names(names: Sequence[str]) -> None:
@@ -132,7 +147,7 @@ def check_segment_names(names: Sequence[str]) -> None:
             first ``LONGEST`` letters, which are all that is written.
     """
     if not names:
-        raise ValueError("a DICOM-SEG needs the names of its segments, and there are none")
+        raise ValueError("DICOM-SEG needs class names, and neither the checkpoint nor the data set has any")
     written: dict[str, str] = {}
     for name in names:
         if not name.strip() or "\\" in name or any(unicodedata.category(letter) == "Cc" for letter in name):
@@ -183,10 +198,21 @@ def _segmentation(headers: Sequence[Any], pixels: np.ndarray, names: Sequence[st
     )
 
 
-def _cause(error: Exception) -> str:
-    """Name the type of an error and, where a DICOM element is missing, the element."""
-    missing = getattr(error, "name", None)
-    return f"no {missing}" if isinstance(missing, str) and tag_for_keyword(missing) else type(error).__name__
+def _invalid_elements(header: Any) -> list[str]:
+    """Return the keywords of a header's elements that a DICOM-SEG repeats and whose values highdicom refuses."""
+    kinds = {"PatientBirthDate": DA, "StudyDate": DA, "StudyTime": TM, "PatientSex": _check_sex}
+    invalid = []
+    for keyword, kind in kinds.items():
+        try:
+            kind(header.get(keyword) or "")
+        except (TypeError, ValueError):
+            invalid.append(keyword)
+    return invalid
+
+
+def _check_sex(value: str) -> None:
+    if value not in ("", "M", "F", "O"):
+        raise ValueError(value)
 
 
 def _segmented(labels_DHW: np.ndarray, members: Sequence[int | Sequence[int]]) -> np.ndarray:

@@ -21,31 +21,32 @@ from vdt3d.io.dicom_headers import Header, quiet_pydicom
 
 GREY = ("MONOCHROME1", "MONOCHROME2")
 RESCALE = ("RescaleSlope", "RescaleIntercept")
-# pydicom decodes these by itself; GDCM in SimpleITK decodes the others.
 UNCOMPRESSED = (
     *(uid.ImplicitVRLittleEndian, uid.ExplicitVRLittleEndian),
     *(uid.DeflatedExplicitVRLittleEndian, uid.ExplicitVRBigEndian),
 )
+BY_PYDICOM = (*UNCOMPRESSED, uid.RLELossless)  # without further packages; GDCM in SimpleITK decodes the others
 PIXEL = ("Rows", "Columns", "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation", "PixelData")
 
 
 def check_alike(headers: Sequence[Header]) -> None:
-    """Refuse slices whose values do not mean the same: transformed and others, or in different units.
+    """Refuse slices whose values or positions do not mean the same: rescaled and others, or in different units.
 
     Raises:
-        ScanError: slices differ, or the transform of one is incomplete; the message names the file.
+        ScanError: slices differ, or the rescale of one is incomplete; the message names the file.
     """
-    transforms = [_transform(header) for header in headers]
-    for name, kinds in (
-        ("transform of stored values", transforms),
-        ("unit", [header.texts["RescaleType"] or header.texts["Units"] for header in headers]),
-        ("PhotometricInterpretation", [header.texts["PhotometricInterpretation"] for header in headers]),
-    ):
-        if len(counts := Counter(filter(None, kinds))) > 1:
-            usual = counts.most_common(1)[0][0]
-            odd = next(at for at, kind in enumerate(kinds) if kind not in (usual, ""))
-            other = headers[kinds.index(usual)].path.name
-            finding = f"its {name} is '{kinds[odd]}', that of {counts[usual]} slices such as {other} is '{usual}'"
+    kinds = {
+        "transform of stored values": [_transform(header) for header in headers],
+        "unit": [header.texts["RescaleType"] or header.texts["Units"] for header in headers],
+    }
+    for keyword in ("PhotometricInterpretation", "FrameOfReferenceUID"):
+        kinds[keyword] = [header.texts[keyword] for header in headers]
+    for name, found in kinds.items():
+        if len(counts := Counter(filter(None, found))) > 1:
+            usual, count = counts.most_common(1)[0]
+            odd = next(at for at, kind in enumerate(found) if kind not in (usual, ""))
+            values = "" if name.endswith("UID") else f" ('{found[odd]}' and '{usual}')"
+            finding = f"its {name} is not that of {count} of the {len(headers)} slices{values}"
             raise ScanError(headers[odd].path, finding, "export the series again, or move the odd slices out")
 
 
@@ -98,16 +99,16 @@ def _decode(path: Path, dataset: FileDataset) -> np.ndarray:
     stored, high = dataset.get("BitsStored"), dataset.get("HighBit")
     if stored is not None and high is not None and high != stored - 1:
         raise ScanError(path, f"HighBit is {high}, {stored - 1} was expected (BitsStored {stored})", "export it again")
-    syntax = dataset.file_meta.TransferSyntaxUID
+    syntax = uid.UID(dataset.file_meta.TransferSyntaxUID)
     expected = (dataset.Rows, dataset.Columns)
+    wanted = dataset.Rows * dataset.Columns * dataset.BitsAllocated // 8
+    if syntax in UNCOMPRESSED and len(dataset.PixelData) < wanted:
+        finding = f"is cut short: {len(dataset.PixelData)} bytes of voxels, {wanted} expected"
+        raise ScanError(path, finding, AGAIN)
     try:
-        array = dataset.pixel_array if syntax in UNCOMPRESSED else _decompress(dataset)
-    except (AttributeError, NotImplementedError, RuntimeError, TypeError, ValueError) as error:
-        if syntax in UNCOMPRESSED:
-            wanted = dataset.Rows * dataset.Columns * dataset.get("BitsAllocated", 16) // 8
-            finding = f"is damaged or cut short: {len(dataset.PixelData)} bytes of voxels, {wanted} expected"
-            raise ScanError(path, finding, AGAIN) from error
-        finding = f"SimpleITK cannot decode the voxels (transfer syntax {syntax}, {uid.UID(syntax).name})"
+        array = dataset.pixel_array if syntax in BY_PYDICOM else _decompress(dataset)
+    except Exception as error:  # the decoders raise errors of many types, and quote elements
+        finding = f"its voxels cannot be decoded ({type(error).__name__}, transfer syntax {syntax}, {syntax.name})"
         raise ScanError(path, finding, "export it again, or decompress it (dcmdjpeg, gdcmconv --raw)") from None
     if array.shape != expected:
         raise ScanError(path, f"decodes to {array.shape} voxels, its header states {expected}", "export it again")
