@@ -23,6 +23,10 @@ class ScanError(ValueError):
         return f"{path}: {'; '.join(rest)}" if rest else str(path)
 
 
+class ScanWarning(UserWarning):
+    """A doubt about a file that was resolved: which file, what was found, and how it was read."""
+
+
 def check_content(path: Path) -> None:
     """Refuse an empty file and a web page that was saved in the scan's place."""
     with path.open("rb") as stream:
