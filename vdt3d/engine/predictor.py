@@ -153,7 +153,7 @@ class Predictor:
         answer = self._labelled(volume, name)
         if "assessed" not in answer:
             raise ValueError("ask for a Predictor(..., uncertainty=True) of a model that labels voxels")
-        maps = (None if one is None else one.replace(affine=volume.affine) for one in answer.assessed[1:])
+        maps = (None if one is None else one.on_grid_of(volume) for one in answer.assessed[1:])
         return Assessed(answer.pred_labels, *maps)
 
     def _volume(self, scan: Volume | np.ndarray, spacing: tuple[float, float, float] | None) -> Volume:
@@ -195,7 +195,7 @@ class Predictor:
                 f"case '{name}': the labels {label_map.shape} do not lie on the grid of the scan {volume.shape}; a "
                 "transform of the test pipeline does not keep voxels in their place"
             )
-        answer.pred_labels = label_map.replace(affine=volume.affine)  # the same up to rounding
+        answer.pred_labels = label_map.on_grid_of(volume)  # the same up to rounding
         return answer
 
     def find(self, volume: Volume, *, name: str = "", top: int | None = 20, every: float | None = None) -> Findings:

@@ -60,7 +60,7 @@ def carried(values: Volume, grid: Volume) -> Volume:
     ndimage.affine_transform(np.ones(values.shape, bool), **where, output=inside, order=0, mode="grid-constant")
     for old, new in zip(np.asarray(values.array, np.float32), array, strict=True):
         ndimage.affine_transform(old, **where, output=new, order=1, mode="nearest")
-    return Volume(array * inside, grid.affine)
+    return Volume(array * inside, grid.affine, grid.stored)
 
 
 def _pads(corner: Sequence[int], size: Sequence[int], before: Sequence[int]) -> bool:

@@ -2,7 +2,7 @@
 
 from vdt3d.io.archives import extract
 from vdt3d.io.cache import LazyArray, list_cases, read_case, read_record, write_case
-from vdt3d.io.checks import ScanError, check_same_grid
+from vdt3d.io.checks import ScanError, ScanWarning, check_same_grid
 from vdt3d.io.dicom import list_series
 from vdt3d.io.dicom_seg import SegSource, check_segment_names, write_dicom_seg
 from vdt3d.io.nifti import write_nifti
@@ -19,6 +19,7 @@ __all__ = [
     "RunLengths",
     "Scan",
     "ScanError",
+    "ScanWarning",
     "SegSource",
     "Series",
     "SliceStack",

@@ -37,6 +37,10 @@ def check_exists(path: Path) -> None:
         raise ScanError(path, "does not exist", "check the path")
 
 
+class ScanWarning(UserWarning):
+    """A doubt about a file that was resolved: which file, what was found, and how it was read."""
+
+
 def check_content(path: Path) -> None:
     """Refuse an empty file and a web page that was saved in the scan's place."""
     with path.open("rb") as stream:

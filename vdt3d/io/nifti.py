@@ -13,18 +13,21 @@ from nibabel.nifti1 import data_type_codes
 from nibabel.spatialimages import HeaderDataError
 
 from vdt3d.io.checks import AGAIN, ScanError
-from vdt3d.structures import LabelMap, Volume
+from vdt3d.io.nifti_geometry import read_geometry, write_geometry
+from vdt3d.structures import LabelMap, StoredGeometry, Volume
 
 HEADERS = {348: nib.Nifti1Header, 540: nib.Nifti2Header}  # by the size they state in their first four bytes
 GZIP_MOST = 1032  # deflate cannot make anything smaller than this many times
-MILLIMETRES = {1: 1e3, 3: 1e-3}  # in a metre and a micrometre, by their codes; any other code counts as millimetres
 
 
-def read_nifti(path: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Voxels (C, z, y, x), scaled by scl_slope and scl_inter where the header asks for it, and the affine.
+def read_nifti(path: Path) -> tuple[np.ndarray, np.ndarray, StoredGeometry]:
+    """Read voxels (C, z, y, x), scaled by scl_slope and scl_inter where the header asks for it, and the affine in mm.
 
-    The geometry is the sform where its code is set, else the qform, else the spacing alone (nibabel's order). Further
-    axes (t, vectors) become channels, the file's last axis slowest.
+    Which of the header's forms gives the affine is up to ``read_geometry``. Further axes (t, vectors) become channels,
+    the file's last axis slowest.
+
+    Returns:
+        The voxels, the affine, and the geometry as stored.
 
     Raises:
         ScanError: the file is not the NIfTI its name promises, is cut short, or its header is impossible.
@@ -42,7 +45,8 @@ def read_nifti(path: Path) -> tuple[np.ndarray, np.ndarray]:
             voxels = _voxels(path, stream, header)
             while stream.read(1 << 20):  # to the end, where gzip compares its checksum
                 pass
-            return _scaled(voxels, header), _affine(path, header)
+            geometry = read_geometry(path, header)
+            return _scaled(voxels, header), geometry.affine, geometry
     except (EOFError, OSError, zlib.error) as error:
         raise ScanError(path, f"is truncated or damaged ({error})", AGAIN) from error
     except HeaderDataError as error:
@@ -67,7 +71,7 @@ def _header(path: Path, raw: bytes) -> nib.Nifti1Header:
     code = int(header["datatype"])
     if code not in data_type_codes.value_set("code") or header.get_data_dtype().itemsize == 0:
         raise ScanError(path, f"its header states the unknown voxel type {code}", "repair the header")
-    header["pixdim"][0] = header["pixdim"][0] or 1  # the standard reads an unset handedness as 1
+    header["pixdim"][0] = -1 if header["pixdim"][0] < 0 else 1  # handedness, as the reference library reads it
     return header
 
 
@@ -87,16 +91,6 @@ def _voxels(path: Path, stream: BufferedIOBase, header: nib.Nifti1Header) -> np.
     return np.frombuffer(data, dtype).reshape(-1, *spatial[::-1])  # NIfTI's first axis is the fastest: x
 
 
-def _affine(path: Path, header: nib.Nifti1Header) -> np.ndarray:
-    """(4, 4), as ``Volume``'s, whatever unit of length the header names."""
-    try:
-        affine = header.get_best_affine()[:, [2, 1, 0, 3]]
-    except ValueError as error:  # of a quaternion longer than 1
-        raise ScanError(path, f"its qform is impossible ({error})", "repair the geometry in its header") from error
-    affine[:3] *= MILLIMETRES.get(int(header["xyzt_units"]) & 7, 1)
-    return affine
-
-
 def _scaled(voxels: np.ndarray, header: nib.Nifti1Header) -> np.ndarray:
     """``slope * voxels + inter`` as float32; the voxels as stored where no scaling is asked for, or allowed (RGB)."""
     slope, inter = header.get_slope_inter()
@@ -111,7 +105,8 @@ def _scaled(voxels: np.ndarray, header: nib.Nifti1Header) -> np.ndarray:
 def write_nifti(volume: Volume, path: str | Path) -> None:
     """Write ``volume`` as .nii or .nii.gz: label maps in the smallest integer type, images as float32.
 
-    The affine goes into the sform, which holds float32. The file appears whole or not at all.
+    The geometry is that of the NIfTI file the volume comes from, where it lies on that file's grid; else sform and
+    qform hold the affine, in float32. The file appears whole or not at all.
 
     Raises:
         ValueError: the path ends neither in .nii nor in .nii.gz.
@@ -122,9 +117,11 @@ def write_nifti(volume: Volume, path: str | Path) -> None:
     array = np.asarray(volume.array)
     array = array[0] if volume.channels == 1 else array
     dtype = _smallest_integer(array) if isinstance(volume, LabelMap) else np.float32
-    affine = volume.affine[:, [2, 1, 0, 3]]
-    image = nib.Nifti1Image(array.astype(dtype, copy=False).T, affine)
-    image.header.set_xyzt_units("mm")
+    voxels = array.astype(dtype, copy=False).T
+    header = nib.Nifti1Header()
+    header.set_data_shape(voxels.shape)
+    write_geometry(header, volume)
+    image = nib.Nifti1Image(voxels, None, header, dtype=dtype)
     path.parent.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(dir=path.parent, prefix=".writing-") as aside:
         nib.save(image, Path(aside) / path.name)

@@ -29,10 +29,14 @@ from vdt3d.structures import LabelMap, Volume
 
 
 class Format(NamedTuple):
-    """How files of some suffixes are read: to an array (C, z, y, x) as stored and its affine."""
+    """How files of some suffixes are read: to an array (C, z, y, x) as stored and its geometry.
+
+    Fields:
+        read: returns the array and what ``Volume`` takes besides: the affine and, of NIfTI, the geometry as stored.
+    """
 
     suffixes: tuple[str, ...]
-    read: Callable[..., tuple[np.ndarray, np.ndarray]]
+    read: Callable[..., tuple[np.ndarray, *tuple[Any, ...]]]
     options: tuple[str, ...] = ()
 
 
@@ -78,9 +82,9 @@ def read_volume(
     _check_choice("shear", shear, ("error", "resample"))
     _check_choice("nan", nan, ("error", "zero"))
     path = Path(path)
-    array, affine = _load(path, channels, key=key, spacing=spacing, thickness=thickness, series=series)
+    array, *geometry = _load(path, channels, key=key, spacing=spacing, thickness=thickness, series=series)
     array = finite(path, np.require(array, np.float32, ["C", "W"]), nan)
-    return upright(path, Volume(array, affine), shear)
+    return upright(path, Volume(array, *geometry), shear)
 
 
 def read_image(paths: Sequence[str | Path], channels: int, **reader) -> Volume:
@@ -113,8 +117,8 @@ def read_label_map(
     """
     _check_choice("shear", shear, ("error", "resample"))
     path = Path(path)
-    array, affine = _load(path, 1, key=key, spacing=spacing)
-    return upright(path, LabelMap(labels(path, array), affine), shear)
+    array, *geometry = _load(path, 1, key=key, spacing=spacing)
+    return upright(path, LabelMap(labels(path, array), *geometry), shear)
 
 
 def fitting_options(path: str | Path, options: Mapping[str, Any]) -> dict[str, Any]:
@@ -129,16 +133,16 @@ def fitting_options(path: str | Path, options: Mapping[str, Any]) -> dict[str, A
     return {name: value for name, value in options.items() if name in form.options or name not in of_some}
 
 
-def _load(path: Path, channels: int | None, **options) -> tuple[np.ndarray, np.ndarray]:
+def _load(path: Path, channels: int | None, **options) -> tuple[np.ndarray, *tuple[Any, ...]]:
     form = _format(path)
     given = {name: value for name, value in options.items() if value is not None}
     if foreign := sorted(given.keys() - set(form.options)):
         raise ScanError(path, f"is of a format that knows no {', '.join(foreign)}", "leave that option out")
-    array, affine = form.read(path, **given)
+    array, affine, *stored = form.read(path, **given)
     check_numbers(path, array)
     check_channels(path, array, channels)
     check_affine(path, affine)
-    return array, affine
+    return array, affine, *stored
 
 
 def _format(path: Path) -> Format:

@@ -19,14 +19,19 @@ def upright(path: Path, volume: Grid, shear: str) -> Grid:
     Raises:
         ScanError: the axes are sheared and ``shear`` is "error".
     """
-    axes = volume.affine[:3, :3] / volume.spacing
-    cosine = np.abs(axes.T @ axes - np.eye(3)).max()
+    cosine = shear_of(volume.affine)
     if cosine <= TOLERANCE:
         return volume
     if shear == "error":
         finding = f"its axes are sheared by {np.degrees(np.arcsin(min(cosine, 1))):.2f} degrees"
         raise ScanError(path, finding, "read it with shear='resample' (gantry tilt), or repair its affine")
     return straighten(volume)
+
+
+def shear_of(affine: np.ndarray) -> float:
+    """Return the largest cosine between two axes of an affine (4, 4): 0 where all are at right angles."""
+    axes = affine[:3, :3] / np.linalg.norm(affine[:3, :3], axis=0)
+    return float(np.abs(axes.T @ axes - np.eye(3)).max())
 
 
 def straighten(volume: Grid) -> Grid:

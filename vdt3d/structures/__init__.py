@@ -7,7 +7,7 @@ from vdt3d.structures.sample import Sample
 from vdt3d.structures.segmentation import SegmentationSample
 from vdt3d.structures.slice_window import OUTSIDE, SliceWindow
 from vdt3d.structures.spaced_window import Source, SpacedWindow
-from vdt3d.structures.volume import IGNORED, LabelMap, Volume, affine_from_spacing
+from vdt3d.structures.volume import IGNORED, LabelMap, StoredGeometry, Volume, affine_from_spacing, corner_distance
 
 __all__ = [
     "IGNORED",
@@ -21,10 +21,12 @@ __all__ = [
     "SliceWindow",
     "Source",
     "SpacedWindow",
+    "StoredGeometry",
     "Volume",
     "affine_from_spacing",
     "box_overlap",
     "box_size",
+    "corner_distance",
     "overlapping_classes",
     "overlapping_regions",
 ]

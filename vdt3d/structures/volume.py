@@ -1,11 +1,23 @@
 """Volume and LabelMap: an array that never travels without its geometry; axes (C, D, H, W), world axes RAS+ in mm."""
 
 from dataclasses import dataclass, field, replace
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 
 IGNORED = 255  # in a label map: nobody knows what is there, and no loss and no score asks
+
+
+class StoredGeometry(NamedTuple):
+    """Geometry as the header of a NIfTI file stores it, in forms that programs choose from differently.
+
+    Fields:
+        affine: (4, 4), what was read of it; see ``Volume``.
+        fields: of the header, by name.
+    """
+
+    affine: np.ndarray
+    fields: dict[str, Any]
 
 
 @dataclass(frozen=True, eq=False)
@@ -16,6 +28,7 @@ class Volume:
         array: (C, D, H, W); D, H, W are the scan's axes z, y, x as stored.
         affine: (4, 4), from array indices (z, y, x, 1) to millimetres (right, anterior, superior, 1): column ``k`` is
             the step along array axis ``k``. Its columns are NIfTI's in reverse order. Default: 1 mm, axis-aligned.
+        stored: geometry of the NIfTI file the volume comes from; written with whatever lies on that file's grid.
 
     Raises:
         ValueError: the array has not four axes, or the affine is not a finite, invertible (4, 4) matrix.
@@ -23,6 +36,7 @@ class Volume:
 
     array: np.ndarray
     affine: np.ndarray = field(default_factory=lambda: affine_from_spacing((1.0, 1.0, 1.0)))
+    stored: StoredGeometry | None = field(default=None, repr=False)
 
     def __post_init__(self):
         if self.array.ndim != 4:
@@ -50,6 +64,10 @@ class Volume:
         """A copy with another array or affine."""
         return replace(self, **changes)
 
+    def on_grid_of(self, other: "Volume") -> Self:
+        """Return a copy with the geometry of ``other``, which has the same shape."""
+        return self.replace(affine=other.affine, stored=other.stored)
+
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
         """Itself, since nothing changes it: mmengine copies all that a sample knows whenever it moves one."""
         return self
@@ -58,9 +76,7 @@ class Volume:
         """Whether both lie on one grid: equal shape, and every corner within ``tolerance`` voxels of the other's."""
         if self.shape != other.shape or np.array_equal(self.affine, other.affine):
             return self.shape == other.shape
-        corners = np.array(np.meshgrid(*[(0, n - 1) for n in self.shape], [1], indexing="ij")).reshape(4, -1)
-        apart = np.linalg.norm((self.affine - other.affine) @ corners, axis=0).max()
-        return bool(apart <= tolerance * min(self.spacing))
+        return corner_distance(self.affine, other.affine, self.shape) <= tolerance * min(self.spacing)
 
 
 class LabelMap(Volume):
@@ -75,6 +91,12 @@ class LabelMap(Volume):
         kind = np.dtype(str(self.array.dtype).removeprefix("torch.")).kind
         if kind not in "iub":
             raise ValueError(f"a LabelMap holds integers, got {self.array.dtype}")
+
+
+def corner_distance(one: np.ndarray, other: np.ndarray, shape: tuple[int, int, int]) -> float:
+    """Return the largest distance between the places that two affines (4, 4) give a corner of an array of ``shape``."""
+    corners = np.array(np.meshgrid(*[(0, n - 1) for n in shape], [1], indexing="ij")).reshape(4, -1)
+    return float(np.linalg.norm((one - other) @ corners, axis=0).max())
 
 
 def affine_from_spacing(spacing: tuple[float, float, float]) -> np.ndarray:

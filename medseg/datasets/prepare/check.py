@@ -60,7 +60,7 @@ def read_checked(case: Case, rules: Rules, *, labelled: bool, read: Read = read_
             finding = f"has the shape of {case.images[0]}, but lies elsewhere: {_place(label_map)}, not {_place(image)}"
             remedy = "repair its header or, if both overlay voxel for voxel, prepare with --label-geometry image"
             raise ScanError(case.label, finding, remedy)
-        label_map = label_map.replace(affine=image.affine)
+        label_map = label_map.on_grid_of(image)
     check_same_grid(case.label, label_map, case.images[0], image)
     found = set(pd.unique(label_map.array.ravel()).tolist())  # by hash: numpy.unique sorts every voxel
     if unknown := sorted(found - set(range(len(rules.classes))) - {IGNORED}):
