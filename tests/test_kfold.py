@@ -39,7 +39,7 @@ def config(tmp_path: Path) -> Path:
 def in_process(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Folds are trained here; returns the names of those that were."""
     done = []
-    monkeypatch.setattr(jobs, "execute", lambda job: done.append(job.name) or job.run() or 0)
+    monkeypatch.setattr(jobs, "execute", lambda job, *_: done.append(job.name) or job.run() or 0)
     return done
 
 

@@ -279,7 +279,8 @@ class Runner(MMRunner):
         work_dir = Path(self.work_dir)
         with claim_together(work_dir, Path(self._log_dir), resume=self._resume, overwrite=self._overwrite):
             self._keep_config()
-            keep_wandb_run(self.visualizer, work_dir)
+            if is_main_process():
+                keep_wandb_run(self.visualizer, work_dir)
             return self._train()
 
     def _keep_config(self, *, replace: bool = True) -> None:
