@@ -76,8 +76,7 @@ def test_a_run_of_such_values_is_saved_and_repeated(tmp_path):
     cfg = tiny.config(tmp_path / "first", epochs=1, optim_wrapper=dict(optimizer=optimizer))
     cfg.optim_wrapper.clip_grad = dict(max_norm=float("inf"))
     cfg.default_hooks.record = dict(type="RunRecordHook")
-    cfg._filename = "my.py"
-    tiny.train(cfg)
+    tiny.train(Config(cfg.to_dict(), cfg_text="# a file", filename="my.py", format_python_code=False))
     again = Config.fromfile(tmp_path / "first/my.py", lazy_import=False)
     again.work_dir = str(tmp_path / "again")
     tiny.train(again)

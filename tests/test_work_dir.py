@@ -9,6 +9,7 @@ from pathlib import Path
 import processes
 import pytest
 import tiny
+from mmengine.config import Config
 
 from vdt3d.cli import main
 from vdt3d.engine import Runner, work_dir
@@ -195,7 +196,7 @@ def test_a_test_works_beside_a_training_and_leaves_its_config(tmp_path):
     with claim(tmp_path, resume=True):
         (tmp_path / "my.py").write_text("model = 'of the training'\n")
         cfg = tiny.config(tmp_path, load_from=str(tmp_path / "epoch_1.pth"))
-        cfg._filename = "my.py"
+        cfg = Config(cfg.to_dict(), cfg_text="# a file", filename="my.py", format_python_code=False)
         assert "auc" in Runner.from_cfg(cfg).test()
     assert (tmp_path / "my.py").read_text() == "model = 'of the training'\n"
 
