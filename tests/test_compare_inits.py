@@ -314,6 +314,9 @@ def test_a_folder_of_other_runs_is_refused(family: Path, tmp_path: Path, pretend
     with pytest.raises(SystemExit):
         compare(family, tmp_path, "--weights", f"scratch={family.parent / 'weights.pth'}")
     assert "differs in weights" in capsys.readouterr().err
+    with pytest.raises(SystemExit):  # other test cases
+        compare(family, tmp_path, "--cfg-options", "test_dataloader.dataset.length=4")
+    assert "differs in digest, data" in capsys.readouterr().err
     assert not pretended
 
 

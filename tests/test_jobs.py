@@ -1,6 +1,5 @@
 """Runs in processes of their own: how their errors are reported, and which of them end a series."""
 
-from argparse import Namespace
 from pathlib import Path
 
 import processes
@@ -53,13 +52,3 @@ def test_bad_input_ends_the_series_and_a_failure_does_not(tmp_path: Path, monkey
     said = capfd.readouterr()
     assert "fold1: lr='x'" in said.err and "Traceback" not in said.err + said.out
     assert "run 2 of 3" in said.out and "run 3 of 3" not in said.out
-
-
-def test_runs_of_other_data_are_refused(tmp_path: Path):
-    """The description of a run, which its folder keeps, identifies its data."""
-    job = Failing(tmp_path / "fold0", ValueError())
-    done = Namespace(name="fold0", folder=job.folder, file="run.json", description={"data": "a"})
-    done.folder.mkdir()
-    (done.folder / "run.json").write_text('{"data": "b"}')
-    with pytest.raises(ValueError, match="fold0 holds a run that differs in data"):
-        jobs.perform([done], "kfold")
