@@ -20,6 +20,7 @@ import tiny
 import torch
 
 from vdt3d.engine.hooks import checkpoint as checkpoint_hook
+from vdt3d.engine.work_dir import latest_checkpoint
 from vdt3d.evaluation import ClassificationScores
 from vdt3d.utils.checkpoint import CheckpointError, write_checkpoint
 
@@ -55,7 +56,7 @@ def stop(folder: Path, at: int, name: str, **settings) -> None:
             tiny.train(tiny.config(folder, hooks=(hook,), **settings))
         assert stopped.value.code == 143
         traceback.clear_frames(stopped.tb)  # they hold the loader's workers
-        assert checkpoint_hook.latest_checkpoint(folder).name == "preempted.pth"
+        assert latest_checkpoint(folder).name == "preempted.pth"
     else:
         assert processes.call(train_until_killed, folder, hook, settings).code == -9
 
@@ -302,7 +303,7 @@ def test_a_crash_between_the_two_writes_leaves_a_run_to_resume(whole, tmp_path, 
         patched.setattr(checkpoint_hook, "point_to", crash_at_the_second)
         with pytest.raises(MemoryError):
             tiny.train(tiny.config(tmp_path, ema=True))
-    assert checkpoint_hook.latest_checkpoint(tmp_path).name == "epoch_1.pth"
+    assert latest_checkpoint(tmp_path).name == "epoch_1.pth"
     tiny.train(tiny.config(tmp_path, ema=True), resume=True)
     assert tiny.same_run(whole / "epoch_4.pth", tmp_path / "epoch_4.pth") == []
 
@@ -313,7 +314,7 @@ def test_a_full_disk_keeps_the_checkpoint_there_is(tmp_path):
     assert outcome.result.startswith("OSError")
     assert "it was not written, and what was there before is whole: " in outcome.result
     assert "epoch_2.pth" in outcome.result
-    assert checkpoint_hook.latest_checkpoint(tmp_path).name == "epoch_1.pth"
+    assert latest_checkpoint(tmp_path).name == "epoch_1.pth"
     assert tiny.saved(tmp_path / "epoch_1.pth")["meta"]["epoch"] == 1
     assert [path.name for path in tmp_path.glob("*epoch_2*")] + [path.name for path in tmp_path.glob(".*")] == []
 

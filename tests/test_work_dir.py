@@ -13,7 +13,7 @@ from mmengine.config import Config
 
 from vdt3d.cli import main
 from vdt3d.engine import Runner, work_dir
-from vdt3d.engine.work_dir import LOCK, WorkDirError, checkpoints, claim, require_free, resume_checkpoint
+from vdt3d.engine.work_dir import LOCK, WorkDirError, checkpoints, claim, latest_checkpoint, require_free
 
 
 @pytest.fixture
@@ -78,12 +78,12 @@ def test_what_counts_as_a_run(name, text, counts, tmp_path):
 
 
 def test_the_checkpoint_to_resume_is_named_or_asked_for(used):
-    assert resume_checkpoint(used) == used / "epoch_10.pth"
-    assert resume_checkpoint(used / "20260101_120000") is None
+    assert latest_checkpoint(used) == used / "epoch_10.pth"
+    assert latest_checkpoint(used / "20260101_120000") is None
     assert [path.name for path in checkpoints(used)][-1] == "epoch_10.pth"  # by number, not by letters
     (used / "epoch_10.pth").unlink()
     with pytest.raises(FileNotFoundError, match=r"epoch_10.pth is missing.*--resume .*epoch_10.pth"):
-        resume_checkpoint(used)
+        latest_checkpoint(used)
     (used / "last_checkpoint").unlink()
     with pytest.raises(FileNotFoundError, match="last_checkpoint is missing"):
         require_free(used, resume=True)
