@@ -72,7 +72,7 @@ def pretended(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Runs write a made-up result instead of training; returns the folders of those that were done."""
     done = []
 
-    def execute(job: compare_inits.Job) -> int:
+    def execute(job: compare_inits.Job, *_: object) -> int:
         done.append(job.folder.name)
         cost = dict(score=job.score, steps=STEPS, seconds_per_step=0.1, parameters=10, minutes=1.0)
         said = dict(cases=dict(name=["a", "b"], truth=[0, 1], p1=[0.2, 0.7]), test=dict(auc=1.0), validation=[[6, 0.5]])
@@ -214,7 +214,7 @@ def test_of_slice_windows_it_is_the_cases_that_are_chosen(tmp_path: Path):
 
 
 def test_two_arms_from_start_to_end(family: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys):
-    monkeypatch.setattr(jobs, "execute", lambda job: job.run() or 0)
+    monkeypatch.setattr(jobs, "execute", lambda job, *_: job.run() or 0)
     compare(family, tmp_path)
     lines = [json.loads(line) for line in (tmp_path / "results.jsonl").read_text().splitlines()]
     assert [(line["arm"], line["fraction"], line["labels"]) for line in lines] == [
@@ -299,7 +299,7 @@ def test_a_run_that_was_asked_to_stop_stops_the_rest(
     code: int, family: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     began = []
-    monkeypatch.setattr(jobs, "execute", lambda job: began.append(job) or code)
+    monkeypatch.setattr(jobs, "execute", lambda job, *_: began.append(job) or code)
     with pytest.raises(SystemExit) as left:
         compare(family, tmp_path)
     assert (left.value.code, len(began)) == (143, 1)
@@ -314,6 +314,9 @@ def test_a_folder_of_other_runs_is_refused(family: Path, tmp_path: Path, pretend
     with pytest.raises(SystemExit):
         compare(family, tmp_path, "--weights", f"scratch={family.parent / 'weights.pth'}")
     assert "differs in weights" in capsys.readouterr().err
+    with pytest.raises(SystemExit):  # other test cases
+        compare(family, tmp_path, "--cfg-options", "test_dataloader.dataset.length=4")
+    assert "differs in digest, data" in capsys.readouterr().err
     assert not pretended
 
 
@@ -359,7 +362,7 @@ def test_sigterm_is_passed_on_and_the_handler_put_back(monkeypatch: pytest.Monke
     class Process:
         exitcode = 143
 
-        def __init__(self, target: Callable):
+        def __init__(self, target: Callable, args: tuple):
             self.start = lambda: None
             self.terminate = lambda: told.append("terminate")
 
@@ -368,7 +371,7 @@ def test_sigterm_is_passed_on_and_the_handler_put_back(monkeypatch: pytest.Monke
 
     monkeypatch.setattr(jobs, "CONTEXT", Namespace(Process=Process))
     before = signal.getsignal(signal.SIGTERM)
-    assert jobs.execute(Namespace(run=None)) == 143
+    assert jobs.execute(Namespace(run=None), "compare", False) == 143
     assert told == ["terminate"]
     assert signal.getsignal(signal.SIGTERM) is before
 

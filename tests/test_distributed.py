@@ -5,6 +5,7 @@ import os
 import socket
 import subprocess
 import sys
+from argparse import Namespace
 from pathlib import Path
 
 import processes
@@ -12,8 +13,16 @@ import pytest
 import tiny
 import torch
 
+from vdt3d.cli import main
+from vdt3d.cli.config import load_run_config
 from vdt3d.engine import Preempted, Runner, runner
-from vdt3d.engine.distributed import _read_slurm, distributed_left_after, init_distributed
+from vdt3d.engine.distributed import (
+    GROUPS,
+    _read_slurm,
+    distributed_left_after,
+    init_distributed,
+    require_launcher,
+)
 from vdt3d.engine.hooks import checkpoint as checkpoint_hook
 
 ROOT = Path(__file__).parents[1]
@@ -200,6 +209,52 @@ def test_what_slurm_says_is_what_torchrun_would(monkeypatch):
 
 
 # ---- refusals ----
+
+
+@pytest.mark.parametrize(
+    ("size", "remedy"),
+    [
+        ("WORLD_SIZE", "--launcher pytorch"),
+        ("SLURM_STEP_NUM_TASKS", "--launcher slurm"),
+        ("OMPI_COMM_WORLD_SIZE", "tools/dist_train.sh"),
+    ],
+)
+def test_processes_without_a_launcher_are_refused(size, remedy, tmp_path, monkeypatch, capsys):
+    for names in GROUPS.values():
+        for name in names:
+            monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("RANK", "1")
+    assert (require_launcher("none"), require_launcher("pytorch")) == (0, 1)
+    monkeypatch.setenv(size, "2")
+    path = tmp_path / "tiny_config.py"
+    tiny.config(tmp_path).dump(path)
+    for words in (["train", str(path)], ["test", str(path), "none.pth"]):
+        with pytest.raises(SystemExit, match="2"):
+            main([*words, "--work-dir", str(tmp_path / "run")])
+        said = capsys.readouterr().err
+        assert f"2 processes were started ({size})" in said and remedy in said
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_launcher_of_a_config_is_kept_unless_the_command_names_one(tmp_path):
+    path = tmp_path / "tiny_config.py"
+    tiny.config(tmp_path, launcher="pytorch").dump(path)
+    args = Namespace(config=path, cfg_options=[], work_dir=None, launcher=None)
+    assert load_run_config(args).launcher == "pytorch"
+    args.launcher = "none"
+    assert load_run_config(args).launcher == "none"
+
+
+def test_a_wrapper_that_would_not_be_used_is_refused(tmp_path):
+    with pytest.raises(ValueError, match=r"model_wrapper_cfg=.*FSDP"):
+        Runner.from_cfg(tiny.config(tmp_path, model_wrapper_cfg=dict(type="MMFullyShardedDataParallel_FSDP")))
+
+
+def test_a_used_directory_is_refused_by_every_process(shared):
+    before = {path: path.stat().st_mtime_ns for path in shared.iterdir()}
+    found = processes.ranks(train_rank, (shared, SHARED), free_port())
+    assert all(one.code == 1 and one.result.startswith("WorkDirError") for one in found)
+    assert {path: path.stat().st_mtime_ns for path in shared.iterdir()} == before
 
 
 @pytest.mark.parametrize(

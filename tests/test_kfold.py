@@ -39,7 +39,7 @@ def config(tmp_path: Path) -> Path:
 def in_process(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Folds are trained here; returns the names of those that were."""
     done = []
-    monkeypatch.setattr(jobs, "execute", lambda job: done.append(job.name) or job.run() or 0)
+    monkeypatch.setattr(jobs, "execute", lambda job, *_: done.append(job.name) or job.run() or 0)
     return done
 
 
@@ -182,5 +182,5 @@ def test_folds_are_trained_once_and_scored_together(tmp_path: Path, config: Path
 
 def test_a_job_finds_its_way_to_another_process(tmp_path: Path, config: Path):
     args = Namespace(config=config, cfg_options=["a=1"], work_dir=tmp_path, launcher="none", folds=3)
-    job = kfold._job(args, Config({"x": 1}), 2, tmp_path)
+    job = kfold._job(args, tiny.config(tmp_path), 2, tmp_path)
     assert pickle.loads(pickle.dumps(job.run)).__self__ == job and job.folder == tmp_path / "fold2"

@@ -138,7 +138,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "argv", [])
     # A process for each run of a comparison would mostly import.
-    monkeypatch.setattr(jobs, "execute", lambda job: job.run() or 0)
+    monkeypatch.setattr(jobs, "execute", lambda job, *_: job.run() or 0)
     return tmp_path
 
 

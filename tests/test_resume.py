@@ -5,6 +5,7 @@ import logging
 import math
 import os
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -19,6 +20,8 @@ import tiny
 import torch
 
 from vdt3d.engine.hooks import checkpoint as checkpoint_hook
+from vdt3d.engine.work_dir import latest_checkpoint
+from vdt3d.evaluation import ClassificationScores
 from vdt3d.utils.checkpoint import CheckpointError, write_checkpoint
 
 ROOT = Path(__file__).parents[1]
@@ -53,7 +56,7 @@ def stop(folder: Path, at: int, name: str, **settings) -> None:
             tiny.train(tiny.config(folder, hooks=(hook,), **settings))
         assert stopped.value.code == 143
         traceback.clear_frames(stopped.tb)  # they hold the loader's workers
-        assert checkpoint_hook.latest_checkpoint(folder).name == "preempted.pth"
+        assert latest_checkpoint(folder).name == "preempted.pth"
     else:
         assert processes.call(train_until_killed, folder, hook, settings).code == -9
 
@@ -209,16 +212,52 @@ def test_which_checkpoints_stay(tmp_path):
 
 def test_what_a_user_copied_stays(tmp_path):
     tiny.train(tiny.config(tmp_path, epochs=1))
-    (tmp_path / "epoch_1.pth").rename(tmp_path / "epoch_1_good.pth")
+    shutil.copy(tmp_path / "epoch_1.pth", tmp_path / "epoch_1_good.pth")
     hook = dict(type="CheckpointHook", max_keep_ckpts=1)
-    tiny.train(tiny.config(tmp_path, epochs=2, default_hooks=dict(checkpoint=hook)))
+    tiny.train(tiny.config(tmp_path, epochs=2, default_hooks=dict(checkpoint=hook)), resume=True)
     assert [path.name for path in sorted(tmp_path.glob("*.pth"))] == ["epoch_1_good.pth", "epoch_2.pth"]
 
 
-def test_a_training_that_begins_anew_begins_its_scores_anew(tmp_path):
-    tiny.train(tiny.config(tmp_path, epochs=2))
-    tiny.train(tiny.config(tmp_path, epochs=1))
-    assert [line["epoch"] for line in scores(tmp_path)] == [1]
+def test_going_back_to_an_early_checkpoint_removes_the_scores_that_came_after_it(tmp_path):
+    tiny.train(tiny.config(tmp_path, epochs=3))
+    with (tmp_path / "scores.jsonl").open("a") as file:
+        file.write('{"split": "test", "epoch": 0, "iter": 0, "auc": 0.5}\n')
+    before = scores(tmp_path)
+    tiny.train(tiny.config(tmp_path, epochs=3), resume=str(tmp_path / "epoch_1.pth"))
+    after = scores(tmp_path)
+    assert [(line["split"], line["epoch"]) for line in after] == [("test", 0), ("val", 1), ("val", 2), ("val", 3)]
+    assert after[1:] == before[:3]
+    tiny.train(tiny.config(tmp_path, epochs=2), resume=str(tmp_path / "epoch_2.pth"))  # nothing is left to train
+    assert [(line["split"], line["epoch"]) for line in scores(tmp_path)] == [("test", 0), ("val", 1), ("val", 2)]
+
+
+def test_a_resumed_run_validates_as_often_as_its_dynamic_intervals_ask(tmp_path):
+    cfg = tiny.config(tmp_path, train_cfg=dict(by_epoch=True, max_epochs=4, val_interval=3, dynamic_intervals=[(2, 1)]))
+    cfg.train_cfg.max_epochs = 2
+    tiny.train(cfg)
+    (tmp_path / "scores.jsonl").unlink()  # as if the process had been killed before the validation of epoch 2
+    cfg.train_cfg.max_epochs = 4
+    tiny.train(cfg, resume=True)
+    assert [line["epoch"] for line in scores(tmp_path)] == [2, 3, 4]
+
+
+def test_several_best_checkpoints_are_kept(tmp_path, monkeypatch):
+    values = iter([0.5, 0.7, math.nan, 0.7, 0.6])
+    compute = ClassificationScores.compute_metrics
+    monkeypatch.setattr(ClassificationScores, "compute_metrics", lambda *a: compute(*a) | {"auc": next(values)})
+    hook = dict(type="CheckpointHook", save_best="auc", keep_best=3, max_keep_ckpts=1)
+    tiny.train(tiny.config(tmp_path, epochs=5, default_hooks=dict(checkpoint=hook)))
+    kept = {path.name: tiny.saved(path)["meta"]["epoch"] for path in tmp_path.glob("best_*.pth")}
+    assert kept == {"best_auc.pth": 2, **{f"best_auc_epoch_{n}.pth": n for n in (2, 4, 5)}}
+    with pytest.raises(ValueError, match="keep_best=0"):
+        checkpoint_hook.CheckpointHook(keep_best=0)
+
+
+def test_a_batch_of_one_that_batch_norm_cannot_use_is_explained(tmp_path):
+    cfg = tiny.config(tmp_path, length=1)
+    cfg.model.backbone = dict(type="ResNet3D", depth=10, base_channels=4, depth_stride=True)
+    with pytest.raises(ValueError, match=r"train_dataloader: .* \(1 samples on 1 processes in batches of 2\)"):
+        tiny.train(cfg)
 
 
 def test_after_an_error_sigterm_is_what_it_was(tmp_path):
@@ -264,7 +303,7 @@ def test_a_crash_between_the_two_writes_leaves_a_run_to_resume(whole, tmp_path, 
         patched.setattr(checkpoint_hook, "point_to", crash_at_the_second)
         with pytest.raises(MemoryError):
             tiny.train(tiny.config(tmp_path, ema=True))
-    assert checkpoint_hook.latest_checkpoint(tmp_path).name == "epoch_1.pth"
+    assert latest_checkpoint(tmp_path).name == "epoch_1.pth"
     tiny.train(tiny.config(tmp_path, ema=True), resume=True)
     assert tiny.same_run(whole / "epoch_4.pth", tmp_path / "epoch_4.pth") == []
 
@@ -275,7 +314,7 @@ def test_a_full_disk_keeps_the_checkpoint_there_is(tmp_path):
     assert outcome.result.startswith("OSError")
     assert "it was not written, and what was there before is whole: " in outcome.result
     assert "epoch_2.pth" in outcome.result
-    assert checkpoint_hook.latest_checkpoint(tmp_path).name == "epoch_1.pth"
+    assert latest_checkpoint(tmp_path).name == "epoch_1.pth"
     assert tiny.saved(tmp_path / "epoch_1.pth")["meta"]["epoch"] == 1
     assert [path.name for path in tmp_path.glob("*epoch_2*")] + [path.name for path in tmp_path.glob(".*")] == []
 

@@ -12,6 +12,7 @@ import tiny
 from optuna.trial import TrialState
 
 from vdt3d.cli import main
+from vdt3d.engine.digests import study_digests
 from vdt3d.engine.tuning import Space, as_options, greater_is_better, search, summarise
 
 CONTENT = {"x": {"low": -1.0, "high": 1.0}, "kind": ["a", [1, 2]]}
@@ -168,11 +169,54 @@ def test_a_mistake_that_is_in_every_trial_ends_the_search(tmp_path: Path):
     assert len(calls) == 4
 
 
+def test_bad_input_ends_a_search_that_has_no_score_yet(tmp_path: Path):
+    def train(settings: dict, folder: Path, tell) -> float:
+        if folder.name in "02":
+            raise ValueError("no such setting")
+        return parabola(settings, folder, tell)
+
+    with pytest.raises(ValueError, match="no such setting"):
+        search(tmp_path, Space(CONTENT), train, trials=4)
+    assert [number for number, _ in run(tmp_path, train, trials=4)] == [1, 3]  # later, it may be the trial's settings
+
+
+def test_a_search_without_any_score_is_reported(tmp_path: Path):
+    def train(settings: dict, folder: Path, tell) -> float:
+        raise RuntimeError("out of memory")
+
+    space = Space(CONTENT)
+    report = summarise(search(tmp_path, space, train, trials=2), space, tmp_path, "auc")
+    assert report["best"] is None and [trial["state"] for trial in report["trials"]] == ["fail", "fail"]
+    assert (tmp_path / "tune.json").is_file()
+
+
+def test_a_search_of_another_score_config_or_data_is_refused(tmp_path: Path):
+    cfg = tiny.config(tmp_path, length=6)
+    first = study_digests(cfg, "auc")
+    cfg.work_dir, cfg.resume = "elsewhere", True  # where it runs does not matter
+    assert study_digests(cfg, "auc") == first
+    search(tmp_path, Space(CONTENT), parabola, trials=1, identity=first)
+    cfg.train_dataloader.dataset.length = 8
+    second = study_digests(cfg, "accuracy")
+    with pytest.raises(ValueError, match=rf"{tmp_path} contains a search that differs in score, config, data"):
+        search(tmp_path, Space(CONTENT), parabola, trials=2, identity=second)
+
+
+def test_a_trial_takes_over_the_directory_of_a_process_that_is_gone(tmp_path: Path):
+    def train(settings: dict, folder: Path, tell) -> float:
+        assert not (folder / "run.lock").exists()
+        return parabola(settings, folder, tell)
+
+    (tmp_path / "trials/0").mkdir(parents=True)
+    (tmp_path / "trials/0/run.lock").write_text('{"host": "elsewhere"}')
+    assert len(run(tmp_path, train, trials=1)) == 1
+
+
 def test_another_search_in_the_folder_is_refused(tmp_path: Path):
     run(tmp_path, trials=1)
-    with pytest.raises(ValueError, match="search of another greater"):
+    with pytest.raises(ValueError, match="differs in greater"):
         search(tmp_path, Space(CONTENT), parabola, trials=2, greater=False)
-    with pytest.raises(ValueError, match="search of another space"):
+    with pytest.raises(ValueError, match="differs in space"):
         search(tmp_path, Space({"x": [1, 2]}), parabola, trials=2)
     with pytest.raises(ValueError, match="one trial at least"):
         run(tmp_path, trials=0)
@@ -218,3 +262,8 @@ def test_a_config_is_searched(tmp_path: Path, capsys: pytest.CaptureFixture):
         main(words)
     with pytest.raises(SystemExit, match="2"):
         main([*words, "--cfg-options", "default_hooks.checkpoint.save_best=none"])
+    space.write_text("optim_wrapper.optimizer.lr: {low: 1.0e-4, high: 1.0e-1, log: true}\n")
+    capsys.readouterr()
+    with pytest.raises(SystemExit, match="2"):
+        main([*words, "--score", "accuracy"])
+    assert f"{tmp_path / 'search'} contains a search that differs in score" in capsys.readouterr().err

@@ -22,7 +22,7 @@ SHORTER = {
 def test_the_commands_of_the_guide_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     (tmp_path / "configs").symlink_to(Path(__file__).parents[1] / "configs")
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(jobs, "execute", lambda job: job.run() or 0)
+    monkeypatch.setattr(jobs, "execute", lambda job, *_: job.run() or 0)
     (space,) = re.findall(r"```yaml\n(.*?)```", page_text("docs/tuning.md"), re.DOTALL)
     Path("space.yaml").write_text(space.replace("low: 8, high: 32", "low: 4, high: 8").replace("step: 8", "step: 4"))
     found = commands("docs/tuning.md")

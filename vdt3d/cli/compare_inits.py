@@ -131,7 +131,7 @@ def plan(
             raise FileNotFoundError(f"{arm} starts from {source}, which is not there; fetch it or --weights {arm}=FILE")
     first = next(iter(configs.values()))
     score, by_epoch, cases = score_of(first), first.train_cfg.get("by_epoch", True), training_cases(first)
-    total, jobs, data = len(cases.groups), [], data_digest(first)
+    total, jobs, data = len(cases.groups), [], data_digest(first, ("train", "val", "test"))
     for of_run in runs:
         subset = label_subset(cases, of_run.fraction, of_run.seed)
         config, file = configs[of_run.arm], weights.get(of_run.arm)

@@ -56,7 +56,7 @@ def command(*words: object) -> None:
 def last_checkpoint(folder: Path) -> Path:
     """The checkpoint that a training wrote last."""
     quiet_imports()
-    from vdt3d.engine.hooks.checkpoint import latest_checkpoint
+    from vdt3d.engine.work_dir import latest_checkpoint
 
     return latest_checkpoint(folder)
 

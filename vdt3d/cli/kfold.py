@@ -37,15 +37,13 @@ def run(args: Namespace) -> None:
     if bad := [number for number in args.fold or () if not 0 <= number < args.folds]:
         raise ValueError(f"--fold {bad[0]}: they are numbered from 0 to {args.folds - 1}")
     config = load_run_config(args, "train_dataloader", "test_dataloader")
-    from vdt3d.engine.digests import data_digest
     from vdt3d.engine.folds import fold_configs, pool
 
     configs, failed = fold_configs(config, args.folds, base), []
     if not args.summarise:
         rank, size = torchrun_share()
-        data = data_digest(config)
         numbers = (args.fold or range(args.folds))[rank::size]
-        jobs = [_job(args, configs[number], number, base, data) for number in numbers]
+        jobs = [_job(args, configs[number], number, base) for number in numbers]
         failed = perform(jobs, "kfold", debug=args.debug)
     done = [number for number in range(args.folds) if (base / f"fold{number}/result.json").exists()]
     if len(done) == args.folds or (args.summarise and done):
@@ -77,12 +75,12 @@ class Job(NamedTuple):
         write_json(self.folder / "result.json", {**self.description, **train_fold(config)})
 
 
-def _job(args: Namespace, config, number: int, base: Path, data: str) -> Job:
-    from vdt3d.engine.digests import config_digest
+def _job(args: Namespace, config, number: int, base: Path) -> Job:
+    from vdt3d.engine.digests import config_digest, data_digest
 
     told = {name: vars(args)[name] for name in ("config", "cfg_options", "work_dir", "launcher", "folds")}
     description = {"fold": number, "folds": args.folds, "config": args.config.name}
-    description |= {"digest": config_digest(config), "data": data}
+    description |= {"digest": config_digest(config), "data": data_digest(config, ("train", "test"))}
     return Job(f"fold {number}", base / f"fold{number}", told, number, description)
 
 

@@ -18,8 +18,8 @@ from mmengine.registry import init_default_scope
 
 from vdt3d.datasets.splits import deal
 from vdt3d.engine.comparison import EVALUATORS, cases_of
-from vdt3d.engine.hooks.checkpoint import latest_checkpoint
 from vdt3d.engine.runner import Runner
+from vdt3d.engine.work_dir import latest_checkpoint
 from vdt3d.evaluation.classification import score_report
 from vdt3d.registry import DATASETS
 from vdt3d.utils.files import write_aside, write_json

@@ -1,9 +1,10 @@
 """The training loops, which can begin in the middle of an epoch."""
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
-from mmengine.dist import broadcast
+from mmengine.dist import broadcast, get_world_size
 from mmengine.runner import EpochBasedTrainLoop as MMEpochBasedTrainLoop
 from mmengine.runner import IterBasedTrainLoop as MMIterBasedTrainLoop
 from mmengine.runner import ValLoop as MMValLoop
@@ -33,6 +34,10 @@ class EpochBasedTrainLoop(MMEpochBasedTrainLoop):
         self.runner.call_hook("after_train_epoch")
         self._epoch += 1
 
+    def run_iter(self, idx: int, data_batch: object) -> None:
+        with _norms_explained(self):
+            super().run_iter(idx, data_batch)
+
     def resume_at(self, epoch: int, iteration: int, epoch_length: int) -> None:
         """Begin after so many epochs and iterations of a run whose epochs had ``epoch_length`` iterations."""
         length = len(self.dataloader)
@@ -56,6 +61,10 @@ class IterBasedTrainLoop(MMIterBasedTrainLoop):
             return super().run()
         finally:
             self.dataloader_iterator = None  # it holds the workers
+
+    def run_iter(self, data_batch: object) -> None:
+        with _norms_explained(self):
+            super().run_iter(data_batch)
 
     def resume_at(self, epoch: int, iteration: int, epoch_length: int) -> None:
         """Begin after so many iterations."""
@@ -87,6 +96,26 @@ class ValLoop(MMValLoop):
             return super().run()
         finally:
             model.report_losses = False
+
+
+@contextmanager
+def _norms_explained(loop: BaseLoop) -> Iterator[None]:
+    """Name the cause of torch's error about a norm that meets a single value.
+
+    Raises:
+        ValueError: a batch of one sample, whose feature maps have shrunk to one voxel.
+    """
+    try:
+        yield
+    except ValueError as error:
+        if "more than 1 value per channel" not in str(error):
+            raise
+        loader = loop.dataloader
+        raise ValueError(
+            f"train_dataloader: batch norm has no statistics in a batch of 1 sample ({len(loader.dataset)} samples on "
+            f"{get_world_size()} processes in batches of {loader.batch_size}); use fewer processes, another "
+            "batch_size, drop_last=True if it is the last batch, or group norm (norm_cfg)"
+        ) from error
 
 
 def _validate_first(loop: BaseLoop, done: int, last: int) -> None:

@@ -35,7 +35,7 @@ from vdt3d.engine.loops import ValLoop
 from vdt3d.engine.plain_config import config_to_write, plain_config
 from vdt3d.engine.run_state import require_state_of_run, resume_run, set_generators, state_of_process, state_of_run
 from vdt3d.engine.wandb_run import continue_wandb_run, keep_wandb_run
-from vdt3d.engine.work_dir import claim_together, make_log_dir, resume_checkpoint
+from vdt3d.engine.work_dir import claim_together, latest_checkpoint, make_log_dir
 from vdt3d.models.inflate.weights import adapt
 from vdt3d.registry import LOOPS, RUNNERS
 from vdt3d.utils.checkpoint import read_any, state_dict_of, write_checkpoint
@@ -223,7 +223,7 @@ class Runner(MMRunner):
             return
         self._has_loaded = True
         if self._resume and self.training:
-            source = resume_checkpoint(Path(self.work_dir)) if self._resume is True else self._resume
+            source = latest_checkpoint(Path(self.work_dir)) if self._resume is True else self._resume
             if source is not None:
                 self.resume(str(source))
                 return
@@ -280,7 +280,8 @@ class Runner(MMRunner):
         work_dir = Path(self.work_dir)
         with claim_together(work_dir, Path(self._log_dir), resume=self._resume, overwrite=self._overwrite):
             self._keep_config()
-            keep_wandb_run(self.visualizer, work_dir)
+            if is_main_process():
+                keep_wandb_run(self.visualizer, work_dir)
             return self._train()
 
     def _keep_config(self, *, replace: bool = True) -> None:

@@ -37,7 +37,7 @@ def checkpoints(work_dir: Path) -> list[Path]:
     return sorted(found, key=lambda path: (int(re.search(r"\d*$", path.stem)[0] or -1), path.name))
 
 
-def resume_checkpoint(work_dir: Path) -> Path | None:
+def latest_checkpoint(work_dir: Path) -> Path | None:
     """Return the checkpoint that ``last_checkpoint`` names; None in a directory without checkpoints.
 
     Raises:
@@ -122,7 +122,7 @@ def _require_unused(work_dir: Path, resume: bool | str, overwrite: bool) -> None
     if overwrite:
         return
     if resume is True:
-        resume_checkpoint(work_dir)
+        latest_checkpoint(work_dir)
     found = results_of_runs(work_dir)
     if not found:
         return

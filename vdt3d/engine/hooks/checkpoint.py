@@ -19,12 +19,6 @@ from vdt3d.utils.files import write_aside
 _LOWER_IS_BETTER = ("loss", "hd95", "assd", "error")
 
 
-def latest_checkpoint(work_dir: Path) -> Path | None:
-    """The checkpoint that was written last in this folder, if any."""
-    pointer = work_dir / "last_checkpoint"
-    return work_dir / pointer.read_text().strip() if pointer.is_file() else None
-
-
 def point_to(checkpoint: Path) -> None:
     """Remember ``checkpoint`` as the last one written in its folder."""
     write_aside(checkpoint.parent / "last_checkpoint", lambda aside: aside.write_text(checkpoint.name))
