@@ -208,7 +208,7 @@ def test_masks_of_another_size_than_their_scan(root, png, tmp_path, capsys):
     for number in (1, 2, 3):
         Image.fromarray(np.zeros((4, 6), np.uint8)).save(png / f"case10_day0/slice_000{number}.png")
     message = said(capsys, png, tmp_path / "out", "--to", "nifti", "--scans", root)
-    assert "case10_day0: has (3, 4, 6) voxels of [3.0, 1.5, 1.5] mm, its scan" in message
+    assert "case10_day0: has (3, 4, 6) voxels of (3.0, 1.5, 1.5) mm" in message and "its scan" in message
     assert "has (3, 6, 4) voxels" in message
     (png / "case10_day0/slice_0002.png").unlink()
     assert "of slices 1 to 3 it lacks 2" in said(capsys, png, tmp_path / "out", "--to", "npy")

@@ -40,7 +40,7 @@ def folders(tmp_path: Path) -> tuple[Path, Path]:
 
 def evaluate(pred: Path, ref: Path, *options: str) -> dict:
     out = ref.parent / "new" / "scores.json"
-    main(["evaluate", str(pred), str(ref), "--out", str(out), *options])
+    main(["evaluate", str(pred), str(ref), "--out", str(out), "--overwrite", *options])
     return json.loads(out.read_text(), parse_constant=pytest.fail)  # called for NaN and Infinity, which are not JSON
 
 
@@ -152,6 +152,44 @@ def test_all_files_that_cannot_be_scored_are_named(folders: tuple[Path, Path], c
     assert "case_2.nii.gz: the prediction, (6, 5, 5) voxels of (2.5, 1.0, 1.0) mm" in told
     assert "case_3.nii.gz: is empty" in told
     assert not (ref.parent / "scores.json").exists()
+
+
+def test_grids_that_differ_are_printed_as_different(tmp_path: Path, capsys: pytest.CaptureFixture):
+    # 0.703125 and 0.7031 mm are 0.018 voxels apart over 512 columns, and alike to four decimals.
+    for name, step in (("pred", 0.703125), ("ref", 0.7031)):
+        write(tmp_path / f"{name}.nii.gz", (1, (1, 1, 1)), shape=(3, 4, 512), spacing=(2.5, 0.703125, step))
+    told = refused(capsys, tmp_path / "pred.nii.gz", tmp_path / "ref.nii.gz", "--out", tmp_path / "s.json")
+    assert "(2.5, 0.70312, 0.70312) mm" in told and "(2.5, 0.70312, 0.7031) mm" in told
+
+
+def test_scans_of_one_channel_are_paired_as_nnunet_calls_them(tmp_path: Path):
+    write(tmp_path / "pred/a_0000.nii.gz", (1, (2, 2, 2)))
+    write(tmp_path / "ref/a.nii.gz", (1, (2, 2, 2)))
+    write(tmp_path / "pred/b_0000.nii.gz", (1, (2, 2, 2)))
+    write(tmp_path / "ref/b_0000.nii.gz", (1, (2, 2, slice(2, 5))))
+    cases = evaluate(tmp_path / "pred", tmp_path / "ref")["cases"]
+    assert {name: labels["1"]["dice"] for name, labels in cases.items()} == {"a": 1, "b_0000": 0.5}
+
+
+def test_a_pair_of_links_without_targets_is_not_left_out(folders, capsys: pytest.CaptureFixture):
+    for folder in folders:
+        (folder / "case_3.nii.gz").symlink_to(folder / "annex.nii.gz")
+    told = refused(capsys, *folders, "--labels", "1", "--out", folders[0].parent / "scores.json")
+    assert "case_3.nii.gz: is a link to" in told
+
+
+def test_files_that_exist_are_replaced_only_when_asked_to(folders, capsys: pytest.CaptureFixture):
+    notes = folders[0].parent / "notes.json"
+    notes.write_text("by hand")
+    assert str(notes) in refused(capsys, *folders, "--out", notes) and notes.read_text() == "by hand"
+    table = folders[0].parent / "table.csv"
+    table.mkdir()
+    assert str(table) in refused(capsys, *folders, "--out", notes, "--csv", table, "--overwrite")
+    link = folders[0].parent / "link.json"
+    link.symlink_to(folders[1] / "case_1.nii.gz")
+    assert str(link) in refused(capsys, *folders, "--out", link, "--overwrite")
+    main(["evaluate", *map(str, folders), "--out", str(notes), "--overwrite"])
+    assert "summary" in json.loads(notes.read_text())
 
 
 @pytest.mark.parametrize(

@@ -287,3 +287,21 @@ def test_one_bad_scan_does_not_stop_the_rest(tmp_path, capsys):
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
         *("good.saliency.json", "good.saliency.nii.gz", "good.saliency.png"),
     ]
+
+    # An earlier map stays, unless it is to be replaced; so do the scans and files of other origin, come what may.
+    command = ["explain", *words, str(tmp_path / "in/good.nii.gz"), "-o", str(tmp_path / "out"), "--method", "saliency"]
+    picture = tmp_path / "out/good.saliency.png"
+    picture.write_bytes(b"")
+    with pytest.raises(SystemExit) as left:
+        main(command)
+    assert left.value.code == 2 and "good.saliency.nii.gz" in capsys.readouterr().err and not picture.read_bytes()
+    main([*command, "--overwrite"])
+    assert picture.read_bytes()
+    (tmp_path / "out/good.saliency.json").unlink()
+    before = picture.read_bytes()
+    for folder, file in (("out", picture.with_name("good.saliency.nii.gz")), ("in", tmp_path / "in")):
+        given = tmp_path / "in" if folder == "in" else tmp_path / "in/good.nii.gz"
+        with pytest.raises(SystemExit) as left:
+            main(["explain", *words, str(given), "-o", str(tmp_path / folder), *command[-2:], "--overwrite"])
+        assert left.value.code == 2 and str(file) in capsys.readouterr().err
+    assert picture.read_bytes() == before and len(list((tmp_path / "in").iterdir())) == 2

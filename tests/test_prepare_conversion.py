@@ -240,7 +240,7 @@ def _btcv_wrong(root: Path, what: str) -> str:
         return r"label0002.nii.gz: its grid, \(8, 10, 11\) voxels .* is not that of .*img0002.nii.gz, \(8, 10, 12\)"
     if what == "affine":
         labels(label, 1, affine=affine_from_spacing((3.0, 1.0, 1.5)))
-        return r"label0002.nii.gz: has the shape of .*img0002.nii.gz, but lies elsewhere: steps of \[3.0, 1.0, 1.5\]"
+        return r"label0002.nii.gz: has the shape of .*img0002.nii.gz, but lies elsewhere: .*\(3.0, 1.0, 1.5\) mm"
     if what == "unknown label":
         labels(label, 1, 14, 99, 255)  # 255 is no class, but known: nobody knows
         return r"label0002.nii.gz: holds the labels \[14, 99\], but there are 14 classes"

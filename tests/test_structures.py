@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from vdt3d.structures import LabelMap, Sample, SegmentationSample, Volume, affine_from_spacing
+from vdt3d.structures import LabelMap, Sample, SegmentationSample, Volume, affine_from_spacing, describe_grids
 
 OBLIQUE = np.array([[0.0, -0.6, 1.6, 5.0], [0.0, 0.8, 1.2, 6.0], [3.0, 0.0, 0.0, 7.0], [0.0, 0.0, 0.0, 1.0]])
 
@@ -78,5 +78,17 @@ def test_a_sample_that_moves_copies_no_volume():
 
 def test_a_label_map_that_does_not_lie_on_its_image_is_refused():
     image, moved = Volume(np.zeros((1, 4, 4, 4))), affine_from_spacing((2.0, 1.0, 1.0))
-    with pytest.raises(ValueError, match=r"case 'a': the label map .* does not lie on the grid of its image"):
+    with pytest.raises(ValueError, match=r"case 'a': the label map, .*, does not lie on the grid of its image"):
         Sample(image, LabelMap(np.zeros((1, 4, 4, 4), np.uint8), moved), name="a")
+
+
+def test_grids_are_described_by_where_they_differ():
+    one = Volume(np.zeros((1, 2, 3, 4)))
+    tilted = one.affine.copy()
+    tilted[0, 1] = 0.006  # keeps spacing and origin to four decimals, but for the direction of the rows
+    for other, words in (
+        (affine_from_spacing((1.0, 1.0, 1.00004)), ("(1.0, 1.0, 1.0) mm", "(1.0, 1.0, 1.00004) mm")),
+        (tilted, ("(0.0, 1.0, 0.0)", "(0.006, 1.0, 0.0)")),
+    ):
+        for text, word in zip(describe_grids(one, one.replace(affine=other)), words, strict=True):
+            assert "(2, 3, 4) voxels" in text and word in text

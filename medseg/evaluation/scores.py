@@ -9,7 +9,7 @@ from scipy.ndimage import find_objects
 from vdt3d.evaluation.intervals import bootstrap_weights, interval, weighted_means
 from vdt3d.evaluation.overlap import dice, iou, label_counts, regions_of, volume_difference
 from vdt3d.evaluation.surface import Definition, grown, surface_scores
-from vdt3d.structures import IGNORED, LabelMap
+from vdt3d.structures import IGNORED, LabelMap, describe_grids
 
 COUNTS = ("both", "only_guess", "only_truth")  # the voxels behind the scores: they add up over cases, scores do not
 
@@ -97,16 +97,11 @@ def check_grids(guess: LabelMap, truth: LabelMap) -> None:
         if labelled.channels != 1:
             raise ValueError(f"the {whose} holds {labelled.channels} channels; one channel of labels is scored")
     if not guess.same_grid(truth):
+        ours, theirs = describe_grids(guess, truth)
         raise ValueError(
-            f"the prediction, {guess.shape} voxels of {_rounded(guess.spacing)} mm with the first at "
-            f"{_rounded(guess.affine[:3, 3])} mm, does not lie on the grid of its reference, {truth.shape} voxels of "
-            f"{_rounded(truth.spacing)} mm with the first at {_rounded(truth.affine[:3, 3])} mm; resample it to that "
-            "grid (nearest neighbour)"
+            f"the prediction, {ours}, does not lie on the grid of its reference, {theirs}; resample it to that grid "
+            "(nearest neighbour)"
         )
-
-
-def _rounded(numbers: Sequence[float]) -> tuple[float, ...]:
-    return tuple(round(float(number), 4) for number in numbers)
 
 
 def _box(boxes: Sequence[Sequence], region: np.ndarray) -> tuple[slice, ...]:

@@ -9,15 +9,11 @@ from functools import partial
 from pathlib import Path
 
 from vdt3d.cli.config import pattern
+from vdt3d.cli.outputs import add_overwrite_argument
 
 EXAMPLE = "vdt3d evaluate labels references --labels liver=1 tumour=2 --out scores.json"
-DEFINITIONS = (
-    "monai",
-    "medpy",
-    "chaos",
-    "lits",
-    "deepmind",
-)  # of vdt3d.evaluation.surface, which --help need not import
+FIRST_CHANNEL = "_0000"
+DEFINITIONS = ("monai", "medpy", "chaos", "lits", "deepmind")  # in vdt3d.evaluation.surface; --help need not import it
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -54,6 +50,7 @@ def add_arguments(parser: ArgumentParser) -> None:
         "--ignore-index", type=int, default=255, help="voxels of REF that bear it are left out; -1: none (default: 255)"
     )
     parser.add_argument("--workers", type=int, default=1, help="cases that are scored side by side (default: 1)")
+    add_overwrite_argument(parser)
 
 
 def run(args: Namespace) -> None:
@@ -63,11 +60,15 @@ def run(args: Namespace) -> None:
     from medseg.evaluation.scores import summary, tolerance_of
     from vdt3d import __version__
     from vdt3d.evaluation.overlap import regions_of
+    from vdt3d.utils.outputs import check_outputs, refuse_inputs
 
     check_suffix(args.out, (".json",))
     if args.csv is not None:
         check_suffix(args.csv, (".csv",))
+    outputs = list(filter(None, (args.out, args.csv)))
+    check_outputs(outputs, overwrite=args.overwrite)
     pairs = match(args.pred, args.ref)
+    refuse_inputs(outputs, [path for pair in pairs.values() for path in pair])
     ignore_index = None if args.ignore_index < 0 else args.ignore_index
     labels = _named(args.labels) if args.labels else _labels_of(pairs, ignore_index, args.workers)
     regions_of(labels.values(), ignore_index)  # refused now rather than case by case
@@ -78,7 +79,7 @@ def run(args: Namespace) -> None:
     cases = score(pairs, labels, args.workers, **settings)
     found = summary(cases, groups=groups)
     report = {"version": __version__, **settings, "labels": labels, "cases": cases, "summary": found}
-    for path in filter(None, (args.out, args.csv)):
+    for path in outputs:
         save_report(path, report)
     Console(highlight=False).print(table(report["summary"]))
 
@@ -86,7 +87,8 @@ def run(args: Namespace) -> None:
 def match(pred: Path, ref: Path) -> dict[str, tuple[Path, Path]]:
     """Prediction and reference of each case, by the file name without its suffix (one pair: by the reference's).
 
-    Files of other formats and hidden files are passed over.
+    A prediction ``case_0000`` also belongs to the reference ``case``: nnU-Net calls scans of one channel so. Files of
+    other formats and hidden files are passed over.
 
     Raises:
         ValueError: a path does not exist, or a folder meets a file; all cases without a partner, or with two files.
@@ -100,6 +102,7 @@ def match(pred: Path, ref: Path) -> dict[str, tuple[Path, Path]]:
         return {_case(ref) or ref.name: (pred, ref)}
     problems: list[str] = []
     guesses, truths = (_files(folder, problems) for folder in (pred, ref))
+    guesses = _without_channel(guesses, truths)
     problems += [f"{pred}: no prediction of {case} ({truths[case].name})" for case in sorted(truths.keys() - guesses)]
     problems += [f"{ref}: no reference of {case} ({guesses[case].name})" for case in sorted(guesses.keys() - truths)]
     if not truths:
@@ -109,12 +112,21 @@ def match(pred: Path, ref: Path) -> dict[str, tuple[Path, Path]]:
     return {case: (guesses[case], truths[case]) for case in sorted(truths)}
 
 
+def _without_channel(guesses: dict[str, Path], truths: Collection[str]) -> dict[str, Path]:
+    """``guesses``, of which ``case_0000`` is called ``case`` if only that has a reference and no other prediction."""
+    names = {}
+    for case in guesses:
+        short = case.removesuffix(FIRST_CHANNEL)
+        names[case] = short if case not in truths and short in truths and short not in guesses else case
+    return {names[case]: path for case, path in guesses.items()}
+
+
 def _files(folder: Path, problems: list[str]) -> dict[str, Path]:
     files: dict[str, Path] = {}
     for path in sorted(folder.iterdir()):
         case = _case(path)
-        if case is None or path.name.startswith(".") or not path.is_file():
-            continue
+        if case is None or path.name.startswith(".") or path.is_dir():
+            continue  # a link without its target is kept, for reading to refuse
         if case in files:
             problems.append(f"{folder}: {files[case].name} and {path.name} are one case; keep one of them")
         files.setdefault(case, path)

@@ -6,7 +6,7 @@ OUT/tcav.json.
 
 import sys
 from argparse import ArgumentParser, Namespace
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from vdt3d.cli.config import CHECKPOINT, add_config_arguments, load_config
@@ -43,6 +43,11 @@ def add_arguments(parser: ArgumentParser) -> None:
     )
     parser.add_argument("--random", type=Path, metavar="FOLDER", help="of tcav: scans chosen by chance")
     parser.add_argument("--series", metavar="UID", help="which series of a DICOM folder that holds several")
+    parser.add_argument(
+        "--overwrite",
+        action="store_true",
+        help="replace what an earlier run wrote to the folder; other files and the scans are never replaced",
+    )
     parser.add_argument("--device", help="where to compute, such as cpu or cuda:1 (default: the best there is)")
 
 
@@ -57,6 +62,12 @@ def run(args: Namespace) -> None:
     from rich.console import Console
 
     from vdt3d.engine.explanations import Explainer
+    from vdt3d.utils.outputs import check_outputs, check_writable, refuse_input_folder
+
+    refuse_input_folder(args.out, args.inputs)
+    check_writable(args.out)
+    if args.method == "tcav":
+        check_outputs([args.out / "tcav.json"], overwrite=args.overwrite)
 
     console = Console(highlight=False, soft_wrap=True)
     explainer = Explainer(config, args.checkpoint, device=args.device)
@@ -69,7 +80,6 @@ def explain(args: Namespace, explainer, console) -> None:
     Raises:
         SystemExit: 1 if one could not be explained.
     """
-    import torch
     from rich.progress import track
 
     from vdt3d.io import find_scans
@@ -77,6 +87,7 @@ def explain(args: Namespace, explainer, console) -> None:
     options = {name: value for name in ("window", "stride") if (value := getattr(args, name)) is not None}
     failed = []
     scans = find_scans(args.inputs, f".{args.method}.nii.gz", channels=explainer.channels)
+    check_files(args.out, args.method, scans, overwrite=args.overwrite)
     for name, path in track(scans.items(), "explaining", console=console, disable=not console.is_terminal):
         try:
             volume = explainer.read(path, series=args.series if path.is_dir() else None)
@@ -89,26 +100,46 @@ def explain(args: Namespace, explainer, console) -> None:
             )
             write(args.out, name, volume, found, explainer.check(found) if args.check else {})
             console.print(f"{name}: {found.question.about}, {found.score:.3f}")
-        except (ValueError, OSError, MemoryError, torch.OutOfMemoryError) as error:
-            message = str(error) or type(error).__name__
-            failed.append(message if name in message else f"{path}: {message}")
+        except (ValueError, OSError, MemoryError, RuntimeError) as error:  # RuntimeError: torch's, out of memory too
+            message = next(iter(str(error).strip().splitlines()), type(error).__name__)
+            failed.append(message if str(path) in message else f"{path}: {message}")
     if failed:
         sys.stderr.write(f"{len(failed)} of {len(scans)} scans could not be explained:\n")
         sys.stderr.writelines(f"  {message}\n" for message in failed)
         raise SystemExit(1)
 
 
+def files_of(out: Path, name: str, method: str) -> list[Path]:
+    """Return the paths of map, picture and record of one scan."""
+    return [out / f"{name}.{method}{suffix}" for suffix in (".nii.gz", ".png", ".json")]
+
+
+def check_files(out: Path, method: str, scans: Mapping[str, Path], *, overwrite: bool) -> None:
+    """Refuse to replace a scan, a file of other origin and, without ``overwrite``, an earlier explanation.
+
+    Raises:
+        ValueError: the message names the file.
+    """
+    from vdt3d.utils.outputs import foreign_file, record_state, refuse_foreign, refuse_inputs
+
+    files = {name: files_of(out, name, method) for name in scans}
+    refuse_inputs([path for paths in files.values() for path in paths], scans.values())
+    refuse_foreign([path for name, paths in files.items() if (path := foreign_file(paths[-1], name, paths))], "explain")
+    done = [paths[0] for name, paths in files.items() if record_state(paths[-1], name) == "done"]
+    if done and not overwrite:
+        raise ValueError(f"{done[0]} exists already; choose another folder, or replace it with --overwrite")
+
+
 def write(out: Path, name: str, volume, found, checks: dict[str, float]) -> None:
-    """What is said of one scan."""
+    """Write map, picture and record of one scan."""
     import numpy as np
 
     from vdt3d.io import write_nifti
-    from vdt3d.utils.files import write_json
     from vdt3d.utils.notice import NOTICE
+    from vdt3d.utils.outputs import write_recorded
     from vdt3d.visualization import save, volume_sheet
 
-    stem = f"{name}.{found.method}"
-    write_nifti(found.heat, out / f"{stem}.nii.gz")
+    heat, picture, record = files_of(out, name, found.method)
     hot = found.heat.array[found.heat.array > 0]
     sheet = volume_sheet(
         volume.replace(array=np.asarray(volume.array[:1])),
@@ -119,7 +150,6 @@ def write(out: Path, name: str, volume, found, checks: dict[str, float]) -> None
         note=NOTICE,
         planes=("axial", "coronal", "sagittal"),
     )
-    save(sheet, out / f"{stem}.png")
     report = {
         "scan": name,
         "note": NOTICE,
@@ -134,7 +164,8 @@ def write(out: Path, name: str, volume, found, checks: dict[str, float]) -> None
         "resolution_dhw": list(found.own.shape),
         "checks": checks,
     }
-    write_json(out / f"{stem}.json", report)
+    writers = (lambda: write_nifti(found.heat, heat), lambda: save(sheet, picture))
+    write_recorded(record, report, writers, (heat, picture))
 
 
 def test_concepts(args: Namespace, explainer, console) -> None:
@@ -173,5 +204,8 @@ def _check(args: Namespace) -> None:
         raise ValueError("--concept and --random are for --method tcav")
     if (args.window or args.stride) and args.method != "occlusion":
         raise ValueError("--window and --stride are for --method occlusion")
+    names = [text.partition("=")[0] for text in args.concept]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise ValueError(f"--concept names '{twice[0]}' twice; give each concept its own name")
     if tcav and (args.check or args.region):
         raise ValueError("--check and --region are for maps, not for tcav")

@@ -95,7 +95,7 @@ def run(args: Namespace) -> None:
     predictor = Predictor(config, checkpoints, device=args.device, **more)
     scans = find_scans(args.inputs, files.suffix, channels=predictor.channels)
     scans, wrong = with_series(scans, args.series, files.suffix)
-    refuse_foreign(files, scans)
+    check_files(files, scans)
     failed = [str(error) for error in wrong]
     todo = {name: scan for name, scan in scans.items() if args.overwrite or not files.is_done(name)}
     _, done = files.verb
@@ -145,23 +145,19 @@ def _give_up(head: str, messages: Sequence[str]) -> NoReturn:
     raise SystemExit(1)
 
 
-def refuse_foreign(files, scans: Mapping[str, tuple]) -> None:
+def check_files(files, scans: Mapping[str, tuple]) -> None:
     """Refuse to replace a scan or a file that no prediction wrote, with or without --overwrite.
 
     Raises:
         ValueError: an output is a scan, or is there already without a record of its prediction; the message names it.
     """
-    from vdt3d.utils.outputs import refuse_inputs
+    from vdt3d.utils.outputs import refuse_foreign, refuse_inputs
 
     refuse_inputs([path for name in scans for path in files.places(name)], [scan.path for scan in scans.values()])
     foreign = list(filter(None, map(files.foreign, scans)))
     if not (files.out / LABELS).exists():
         foreign += [path for path in files.overviews() if path.exists()]
-    if foreign:
-        more = f" and {len(foreign) - 1} others" if len(foreign) > 1 else ""
-        raise ValueError(
-            f"{foreign[0]}{more} would be replaced, and vdt3d predict did not write it; choose another folder with -o"
-        )
+    refuse_foreign(foreign, "predict")
 
 
 def describe(

@@ -4,7 +4,6 @@ Each scan has a record, a json file with its numbers; a table lists the numbers 
 first written as unfinished and completed after the scan's other files, so files without a record are of other origin.
 """
 
-import os
 import shutil
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -20,11 +19,11 @@ from vdt3d.inference import Classified, scan_report, table_rows
 from vdt3d.inference.findings import COLUMNS
 from vdt3d.io import Scan, SegSource, write_dicom_seg, write_nifti
 from vdt3d.structures import LabelMap, Volume
-from vdt3d.utils.files import read_json, write_aside, write_json
+from vdt3d.utils.files import read_json, write_aside
 from vdt3d.utils.notice import NOTICE
+from vdt3d.utils.outputs import foreign_file, record_state, write_recorded
 
 SHEET_PLANES = ("axial", "coronal", "sagittal")
-UNFINISHED = "unfinished"  # key of a record whose scan's other files are still being written
 
 
 class PredictionFiles(ABC):
@@ -52,8 +51,8 @@ class PredictionFiles(ABC):
         self.out = out
 
     def expected(self, name: str) -> list[Path]:
-        """Return the paths of a scan's files, its record last."""
-        return [self.out / f"{name}{self.suffix}", self.out / f"{name}{self.record}"]
+        """Return the paths of the files of a scan that make it done."""
+        return [self.out / f"{name}{self.suffix}", self.record_of(name)]
 
     def places(self, name: str) -> list[Path]:
         """Return the paths that writing a scan may replace."""
@@ -63,15 +62,17 @@ class PredictionFiles(ABC):
         """Return the paths of the files about all scans."""
         return [self.out / self.table]
 
+    def record_of(self, name: str) -> Path:
+        """Return the path of a scan's record."""
+        return self.out / f"{name}{self.record}"
+
     def is_done(self, name: str) -> bool:
         """Return whether all files of a scan exist and its record is complete."""
-        return all(path.exists() for path in self.expected(name)) and self._state(name) == "done"
+        return all(path.exists() for path in self.expected(name)) and record_state(self.record_of(name), name) == "done"
 
     def foreign(self, name: str) -> Path | None:
         """Return the first file that is in the place of a scan's own and that no prediction wrote, or None."""
-        if self._state(name) is not None:
-            return None
-        return next((path for path in self.places(name) if os.path.lexists(path)), None)
+        return foreign_file(self.record_of(name), name, self.places(name))
 
     def write(self, predictor: Predictor, name: str, scan: Scan) -> None:
         """Predict one scan and write its files; if writing fails, none of them is left.
@@ -80,15 +81,7 @@ class PredictionFiles(ABC):
             ValueError, OSError: as reading, predicting and writing do.
         """
         report, writers = self._predict(predictor, name, scan)
-        record = self.out / f"{name}{self.record}"
-        write_json(record, {"scan": name, UNFINISHED: True})
-        try:
-            for write in writers:
-                write()
-            write_json(record, report)
-        except BaseException:
-            self._remove(name)
-            raise
+        write_recorded(self.record_of(name), report, writers, self.places(name))
 
     @abstractmethod
     def _predict(self, predictor: Predictor, name: str, scan: Scan) -> tuple[dict[str, Any], list[Callable[[], Any]]]:
@@ -102,7 +95,7 @@ class PredictionFiles(ABC):
         """Yield the records of the finished scans in the folder, by name."""
         for path in sorted(self.out.glob(f"*{self.record}")):
             name = path.name.removesuffix(self.record)
-            if self._state(name) == "done" and (self.out / f"{name}{self.suffix}").exists():
+            if record_state(path, name) == "done" and (self.out / f"{name}{self.suffix}").exists():
                 yield read_json(path)
 
     def write_overview(self) -> None:
@@ -114,20 +107,6 @@ class PredictionFiles(ABC):
         else:
             for path in self.overviews():
                 path.unlink(missing_ok=True)
-
-    def _state(self, name: str) -> str | None:
-        """Return "done" or "unfinished" for a scan with a record of ours, else None."""
-        try:
-            record = read_json(self.out / f"{name}{self.record}")
-        except (OSError, ValueError):
-            return None
-        if not isinstance(record, dict) or record.get("scan") != name:
-            return None
-        return "unfinished" if UNFINISHED in record else "done"
-
-    def _remove(self, name: str) -> None:
-        for path in self.places(name):
-            path.unlink(missing_ok=True)
 
 
 class LabelFiles(PredictionFiles):
@@ -213,7 +192,7 @@ class FindingFiles(PredictionFiles):
         self.options = options
 
     def expected(self, name: str) -> list[Path]:
-        return [self.out / "pictures" / name, self.out / f"{name}{self.record}"]
+        return [self.out / "pictures" / name, self.record_of(name)]
 
     def overviews(self) -> list[Path]:
         return [self.out / self.table, self.out / "findings.html"]
@@ -239,10 +218,6 @@ class FindingFiles(PredictionFiles):
         for finding, picture in zip(report["findings"], pictures, strict=True):
             path = self.out / finding["picture"]
             write_aside(path, lambda aside, picture=picture: aside.write_bytes(jpeg(picture)))
-
-    def _remove(self, name: str) -> None:
-        shutil.rmtree(self.out / "pictures" / name, ignore_errors=True)
-        (self.out / f"{name}{self.record}").unlink(missing_ok=True)
 
     def rows(self, record: Mapping[str, Any]) -> list[dict[str, Any]]:
         return table_rows(record)

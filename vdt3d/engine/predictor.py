@@ -18,7 +18,15 @@ from vdt3d.inference import Assessed, Classified, Findings, join_slices, sweep
 from vdt3d.io import channel_files, fitting_options, read_image, scan_name
 from vdt3d.models import WindowDetector
 from vdt3d.registry import DATASETS, MODELS, TRANSFORMS
-from vdt3d.structures import DetectionSample, LabelMap, Sample, SegmentationSample, Volume, affine_from_spacing
+from vdt3d.structures import (
+    DetectionSample,
+    LabelMap,
+    Sample,
+    SegmentationSample,
+    Volume,
+    affine_from_spacing,
+    describe_grids,
+)
 from vdt3d.utils.files import find_config
 
 
@@ -191,9 +199,10 @@ class Predictor:
         (answer,) = self._answers([data])
         label_map = answer.pred_labels
         if not label_map.same_grid(volume):
+            ours, theirs = describe_grids(label_map, volume)
             raise ValueError(
-                f"case '{name}': the labels {label_map.shape} do not lie on the grid of the scan {volume.shape}; a "
-                "transform of the test pipeline does not keep voxels in their place"
+                f"case '{name}': the labels, {ours}, do not lie on the grid of the scan, {theirs}; a transform of the "
+                "test pipeline does not keep voxels in their place"
             )
         answer.pred_labels = label_map.on_grid_of(volume)  # the same up to rounding
         return answer

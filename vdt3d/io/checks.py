@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from vdt3d.structures import Volume
+from vdt3d.structures import Volume, describe_grids
 
 AGAIN = "copy or download it again"
 
@@ -113,10 +113,6 @@ def labels(path: Path, array: np.ndarray) -> np.ndarray:
 def check_same_grid(path: str | Path, volume: Volume, other_path: str | Path, other: Volume) -> None:
     """Raise ScanError unless the two volumes lie on one grid; the message names both files."""
     if not volume.same_grid(other):
-        finding = f"its grid, {_grid(volume)}, is not that of {other_path}, {_grid(other)}"
+        ours, theirs = describe_grids(volume, other)
+        finding = f"its grid, {ours}, is not that of {other_path}, {theirs}"
         raise ScanError(path, finding, "take the file that belongs to it, or resample one onto the other's grid")
-
-
-def _grid(volume: Volume) -> str:
-    steps, origin = np.round(volume.spacing, 4).tolist(), volume.affine[:3, 3].round(3).tolist()
-    return f"{volume.shape} voxels of {steps} mm from {origin}"

@@ -20,7 +20,7 @@ from vdt3d.io.nifti import write_nifti
 from vdt3d.io.read import read_label_map
 from vdt3d.io.rle import CASE, RunLengths, mask_rows, read_masks, write_masks
 from vdt3d.io.slices import check_gaps, find_slices, open_slices, slice_name
-from vdt3d.structures import LabelMap, Volume, affine_from_spacing
+from vdt3d.structures import LabelMap, Volume, affine_from_spacing, describe_grids
 
 NIFTI = re.compile(r"(.*)\.nii(\.gz)?")
 DEPTHS = ("*", "*/*", "*/*/*")  # case123_day20, case123/case123_day20, train/case123/case123_day20
@@ -172,8 +172,8 @@ def _from_files(planes: Callable, organs: int, path: Path, case: str, scan: Path
         affine = affine_from_spacing((1.0, 1.0, 1.0)) if volume is None else volume.affine
     label_map = LabelMap(array, affine)
     if volume is not None and not label_map.same_grid(volume):
-        grids = [f"{grid.shape} voxels of {np.round(grid.spacing, 3).tolist()} mm" for grid in (label_map, volume)]
-        raise ScanError(path, f"has {grids[0]}, its scan {scan} has {grids[1]}", "take the masks of this scan")
+        ours, theirs = describe_grids(label_map, volume)
+        raise ScanError(path, f"has {ours}, its scan {scan} has {theirs}", "take the masks of this scan")
     return label_map
 
 

@@ -2,6 +2,7 @@
 
 from vdt3d.structures.boxes import Boxes, Overlap, box_overlap, box_size
 from vdt3d.structures.detection import DetectionSample
+from vdt3d.structures.grids import describe_grids
 from vdt3d.structures.overlap import overlapping_classes, overlapping_regions
 from vdt3d.structures.sample import Sample
 from vdt3d.structures.segmentation import SegmentationSample
@@ -27,6 +28,7 @@ __all__ = [
     "box_overlap",
     "box_size",
     "corner_distance",
+    "describe_grids",
     "overlapping_classes",
     "overlapping_regions",
 ]

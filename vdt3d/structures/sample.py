@@ -6,6 +6,7 @@ from typing import Any, Self
 import numpy as np
 
 from vdt3d.structures.boxes import Boxes
+from vdt3d.structures.grids import describe_grids
 from vdt3d.structures.volume import LabelMap, Volume
 
 
@@ -43,9 +44,9 @@ class Sample:
 
     def __post_init__(self):
         if self.label_map is not None and not self.image.same_grid(self.label_map):
+            ours, theirs = describe_grids(self.label_map, self.image)
             raise ValueError(
-                f"case '{self.name}': the label map {self.label_map.shape} at {self.label_map.spacing} mm does not lie "
-                f"on the grid of its image {self.image.shape} at {self.image.spacing} mm"
+                f"case '{self.name}': the label map, {ours}, does not lie on the grid of its image, {theirs}"
             )
 
     def replace(self, **changes) -> Self:

@@ -1,8 +1,14 @@
 """Checks of output paths before any work is done: neither inputs nor files of other origin are replaced."""
 
 import os
-from collections.abc import Iterable
+import shutil
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
+
+from vdt3d.utils.files import read_json, write_json
+
+UNFINISHED = "unfinished"  # key of a record whose scan's other files are still being written
 
 
 def check_outputs(outputs: Iterable[Path], *, inputs: Iterable[str | Path] = (), overwrite: bool = False) -> None:
@@ -65,6 +71,60 @@ def check_writable(folder: Path) -> None:
         raise ValueError(f"{folder} cannot be made: {above} is not a folder; choose another output")
     if not os.access(above, os.W_OK | os.X_OK):
         raise ValueError(f"{folder} cannot be written to: no permission in {above}; choose another output")
+
+
+def write_recorded(
+    record: Path, report: Mapping[str, Any], writers: Iterable[Callable[[], Any]], places: Sequence[Path]
+) -> None:
+    """Write the files of one scan together with its record; if one cannot be written, none of them is left.
+
+    The record is first written as unfinished and completed last, so files without a record are of other origin.
+
+    Args:
+        record: json file.
+        report: its content, with the name of the scan as "scan".
+        writers: calls that write the other files.
+        places: files and folders that ``writers`` may write.
+    """
+    write_json(record, {"scan": report["scan"], UNFINISHED: True})
+    try:
+        for write in writers:
+            write()
+        write_json(record, report)
+    except BaseException:
+        for path in (*places, record):
+            if path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink(missing_ok=True)
+        raise
+
+
+def record_state(record: Path, scan: str) -> str | None:
+    """Return "done" or "unfinished" for a record of ``scan`` made by ``write_recorded``, else None."""
+    try:
+        content = read_json(record)
+    except (OSError, ValueError):
+        return None
+    if not isinstance(content, dict) or content.get("scan") != scan:
+        return None
+    return UNFINISHED if UNFINISHED in content else "done"
+
+
+def foreign_file(record: Path, scan: str, places: Iterable[Path]) -> Path | None:
+    """Return the first existing path of ``places`` if the scan has no record of ours, else None."""
+    if record_state(record, scan) is not None:
+        return None
+    return next((path for path in (*places, record) if os.path.lexists(path)), None)
+
+
+def refuse_foreign(paths: Sequence[Path], command: str) -> None:
+    """Raise ValueError if there are ``paths``: existing files that ``command`` did not write."""
+    if paths:
+        more = f" and {len(paths) - 1} others" if len(paths) > 1 else ""
+        raise ValueError(
+            f"{paths[0]}{more} would be replaced, and vdt3d {command} did not write it; choose another folder with -o"
+        )
 
 
 def _identities(path: Path) -> set[object]:

@@ -3,12 +3,11 @@
 from collections.abc import Callable
 from typing import Any, Literal, NamedTuple
 
-import numpy as np
 import pandas as pd
 
 from medseg.datasets.layouts import Case
 from vdt3d.io import ScanError, check_same_grid, read_image, read_label_map
-from vdt3d.structures import IGNORED, LabelMap, Sample, Volume
+from vdt3d.structures import IGNORED, LabelMap, Sample, Volume, describe_grids
 
 
 class Rules(NamedTuple):
@@ -57,7 +56,8 @@ def read_checked(case: Case, rules: Rules, *, labelled: bool, read: Read = read_
     moved = label_map.shape == image.shape and not image.same_grid(label_map)
     if moved:
         if rules.label_geometry == "error":
-            finding = f"has the shape of {case.images[0]}, but lies elsewhere: {_place(label_map)}, not {_place(image)}"
+            ours, theirs = describe_grids(label_map, image)
+            finding = f"has the shape of {case.images[0]}, but lies elsewhere: {ours}, not {theirs}"
             remedy = "repair its header or, if both overlay voxel for voxel, prepare with --label-geometry image"
             raise ScanError(case.label, finding, remedy)
         label_map = label_map.on_grid_of(image)
@@ -67,12 +67,6 @@ def read_checked(case: Case, rules: Rules, *, labelled: bool, read: Read = read_
         finding = f"holds the labels {unknown}, but there are {len(rules.classes)} classes {rules.classes}"
         raise ScanError(case.label, finding, f"correct it, or add the classes; {IGNORED} marks what nobody knows")
     return Sample(image, label_map, name=case.name), moved
-
-
-def _place(volume: Volume) -> str:
-    steps, origin = np.round(volume.spacing, 4).tolist(), volume.affine[:3, 3].round(3).tolist()
-    directions = (volume.affine[:3, :3] / volume.spacing).round(3).T.tolist()
-    return f"steps of {steps} mm along {directions} from {origin}"
 
 
 def _check_content(case: Case, image: Volume, rules: Rules) -> None:
