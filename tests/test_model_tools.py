@@ -137,8 +137,13 @@ def test_convert_keeps_files_and_wants_2d_kernels(flat, tmp_path, capsys):
     deep = tmp_path / "deep.pth"
     run(["convert", flat, deep, "--how", "i3d"], capsys)
     before = deep.read_bytes()
-    assert "is there already; choose another name" in refused(["convert", flat, deep, "--how", "acs"], capsys)
+    assert f"{deep} exists already" in refused(["convert", flat, deep, "--how", "acs"], capsys)
     assert deep.read_bytes() == before
+    weights, link = flat.read_bytes(), tmp_path / "link.pth"
+    link.hardlink_to(flat)
+    for target in (flat, link):  # the input stays, come what may
+        assert str(target) in refused(["convert", flat, target, "--how", "i3d", "--overwrite"], capsys)
+    assert flat.read_bytes() == weights
     run(["convert", flat, deep, "--how", "centre", "--overwrite"], capsys)
     assert deep.read_bytes() != before
     words = ["convert", deep, tmp_path / "deeper.pth", "--how", "i3d"]
@@ -264,6 +269,15 @@ def test_a_backbone_is_published_alone(trained, tmp_path, capsys):
     wanted = {key.removeprefix("backbone."): value for key, value in state.items() if key.startswith("backbone.")}
     assert tiny.differences(safetensors.torch.load_file(file), wanted) == []
     assert "dataset_meta" not in read_checkpoint(file)["meta"]
+    # A second time its files are there, and only --overwrite replaces them; a file without a hash is not ours.
+    edited = file.with_suffix(".yml")
+    edited.write_text("by hand")
+    words = ["publish", trained / "epoch_2.pth", tmp_path, "--name", "net-tiny", "--backbone-only", "--config"]
+    words.append(trained / "net_scratch_1xb2_tiny.py")
+    assert f"{file} exists already" in refused(words, capsys) and edited.read_text() == "by hand"
+    (tmp_path / "net-tiny.safetensors").write_text("by hand")
+    assert "net-tiny.safetensors exists already" in refused([*words, "--overwrite"], capsys)
+    assert (tmp_path / "net-tiny.safetensors").read_text() == "by hand"
     assert entry["Results"][0]["Metrics"] == {"auc": 0.5, "f1": 1.0}
 
 

@@ -408,3 +408,139 @@ def test_the_commands_of_the_guide_run(tmp_path: Path, monkeypatch: pytest.Monke
     prepared = sorted(path.parts[:-1] for path in Path().glob("**/fingerprint.json"))
     folders = ("data/acdc", "data/btcv", "data/gi_tract", "data/lits", "data/msd/Task09_Spleen", "data/two", "my_task")
     assert prepared == [(*folder.split("/"), "prepared") for folder in folders]
+
+
+def describe(task: Path, **changes: object) -> None:
+    """Change entries of a dataset.json; None removes one."""
+    content = json.loads((task / "dataset.json").read_text()) | changes
+    content = {key: value for key, value in content.items() if value is not None}
+    (task / "dataset.json").write_text(json.dumps(content))
+
+
+def refused(capsys: pytest.CaptureFixture, *words: object) -> str:
+    with pytest.raises(SystemExit) as left:
+        main(["prepare", *map(str, words), "--workers", "1"])
+    assert left.value.code == 2
+    return capsys.readouterr().err
+
+
+@pytest.mark.parametrize("announced", [None, 3])
+@pytest.mark.parametrize("ending", [".nii", ".NII.GZ"])
+def test_files_of_another_ending_are_not_passed_over(ending: str, announced: int | None, tmp_path: Path, capsys):
+    nnunet(tmp_path)
+    (task,) = tmp_path.iterdir()
+    for path in list(task.glob("*Tr/*.nii.gz")):
+        path.rename(path.with_name(path.name.replace(".nii.gz", ending)))
+    describe(task, numTraining=announced)
+    said = refused(capsys, "nnunet", task, tmp_path / "dst")
+    assert ending in said and ".nii.gz" in said and not (tmp_path / "dst").exists()
+
+
+def test_what_has_no_case_is_not_prepared(tmp_path: Path, capsys):
+    nnunet(tmp_path)
+    (task,) = tmp_path.iterdir()
+    shutil.rmtree(task / "imagesTr")
+    shutil.rmtree(task / "labelsTr")
+    describe(task, numTraining=None)
+    assert str(task) in refused(capsys, "nnunet", task, tmp_path / "dst")
+    describe(task, numTraining=3)
+    said = refused(capsys, "folder", task, task)
+    assert "dataset.json" in said and "3 training cases" in said
+    msd(tmp_path / "msd")
+    task = tmp_path / "msd/Task09_Spleen"
+    describe(task, training=[], test=[])
+    assert str(task) in refused(capsys, "msd", task, tmp_path / "dst")
+    assert not (tmp_path / "dst").exists()
+
+
+def test_cases_that_nnunet_lists_are_those_of_the_list(tmp_path: Path):
+    nnunet(tmp_path)
+    (task,) = tmp_path.iterdir()
+    content = json.loads((task / "dataset.json").read_text())
+    channels = len(content["channel_names"])
+    (task / "scans").mkdir()
+    listed = {}
+    for name in ("a", "b"):
+        images = [f"scans/{name}_{channel}.nii.gz" for channel in range(channels)]
+        for channel, image in enumerate(images):
+            (task / f"imagesTr/{name}_{channel:04d}.nii.gz").rename(task / image)
+        listed[f"case_{name}"] = {"images": images, "label": f"labelsTr/{name}.nii.gz"}
+    describe(task, dataset=listed, numTraining=2)
+    halve(task / "scans/b_0.nii.gz")
+    report = prepare("nnunet", task, tmp_path / "dst", workers=1)
+    assert [outcome.name for outcome in report.outcomes] == ["case_a", "case_b"]
+    assert [problem["case"] for problem in report.problems] == ["case_b"]
+    assert list_cases(tmp_path / "dst/prepared/cases") == ["case_a"]
+    whole, names = first_of(VolumeSegmentation(tmp_path / "dst", split="trainval", whole_scans=True))
+    assert names == ["case_a"] and whole.image.channels == channels
+    describe(task, numTraining=3)
+    with pytest.raises(ScanError, match=r"dataset.json: announces 3 training cases, and 2 are found"):
+        prepare("nnunet", task, tmp_path / "dst", workers=1)
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [(b"", "empty"), ("{}".encode("utf-16"), "UTF-16"), (b"{,}", "not json"), (b"\xff{}", "UTF-8")],
+)
+def test_a_description_that_cannot_be_read_is_named(content: bytes, words: str, tmp_path: Path, capsys):
+    (tmp_path / "dataset.json").write_bytes(content)
+    said = refused(capsys, "folder", tmp_path, tmp_path)
+    assert f"{tmp_path / 'dataset.json'} is" in said and words in said
+
+
+def test_a_description_may_begin_with_a_byte_order_mark_and_end_lines_as_windows_does(tmp_path: Path):
+    msd(tmp_path)
+    path = tmp_path / "Task09_Spleen/dataset.json"
+    path.write_bytes(
+        b"\xef\xbb\xbf" + json.dumps(json.loads(path.read_text()), indent=1).replace("\n", "\r\n").encode()
+    )
+    assert len(prepare("msd", path.parent, path.parent, workers=1, cache=False).outcomes) == 4
+
+
+def test_a_folder_without_a_description_is_told_so_wherever_it_is_to_go(tmp_path: Path, capsys):
+    scan(tmp_path / "raw/a.nii.gz")
+    said = refused(capsys, "folder", tmp_path / "raw", tmp_path / "raw/out")
+    assert "dataset.json" in said and "lies in" not in said
+
+
+def test_a_full_disk_ends_in_one_line_and_another_try_goes_on(tmp_path: Path, capsys, monkeypatch):
+    msd(tmp_path)
+
+    def full(*_, **__) -> None:  # as blosc2 does, without a reason
+        raise RuntimeError("Error while creating the NDArray")
+
+    words = ("msd", tmp_path / "Task09_Spleen", tmp_path / "dst")
+    monkeypatch.setattr("vdt3d.io.cache.blosc2.asarray", full)
+    said = refused(capsys, *words)
+    assert "spleen_10.b2nd" in said and "disk" in said and len(said.splitlines()) == 1
+    assert list_cases(tmp_path / "dst/prepared/cases") == []
+    monkeypatch.undo()
+    main(["prepare", *map(str, words), "--workers", "1"])
+    assert len(list_cases(tmp_path / "dst/prepared/cases")) == 3
+
+
+def test_files_of_other_origin_stay(tmp_path: Path, capsys):
+    lits(tmp_path / "src")
+    msd(tmp_path)
+    task = tmp_path / "Task09_Spleen"
+    # A folder of another data set, one of anything else, and foreign files in the places of ours.
+    said = refused(capsys, "lits", tmp_path / "src", task)
+    assert str(task) in said
+    notes = tmp_path / "notes"
+    (notes / "imagesTr").mkdir(parents=True)
+    assert str(notes / "imagesTr") in refused(capsys, "lits", tmp_path / "src", notes)
+    (notes / "imagesTr").rmdir()
+    (notes / "problems.json").write_text('["mine"]')
+    assert "problems.json" in refused(capsys, "lits", tmp_path / "src", notes)
+    (task / "prepared").mkdir()
+    (task / "prepared/mine.txt").touch()
+    assert str(task / "prepared") in refused(capsys, "msd", task, task)
+    assert (notes / "problems.json").read_text() == '["mine"]' and len(list(notes.iterdir())) == 1
+
+
+def test_links_without_targets_are_named(tmp_path: Path):
+    lits(tmp_path / "src")
+    for kind in ("volume", "segmentation"):
+        (tmp_path / f"src/{kind}-5.nii").symlink_to(tmp_path / f"annex/{kind}-5.nii")
+    report = prepare("lits", tmp_path / "src", tmp_path / "dst", workers=1, cache=False)
+    assert [problem["case"] for problem in report.problems] == ["volume-5"]

@@ -215,3 +215,29 @@ def test_folds_that_leak_are_not_written(tmp_path: Path):
     assert out.read_text() == "as it was" and len(list(tmp_path.iterdir())) == 1
     write_folds(out, [leak[0] | {"by_day": ["a"]}], {"a1": "a", "a2": "a"})
     assert json.loads(out.read_text())[0]["val"] == ["a2"]
+
+
+def test_scans_are_not_called_patients(tmp_path: Path, capsys):
+    write_nnunet(tmp_path, ["p0_0", "p0_1", "p1_0", "p1_1"])
+    command = ["split", str(tmp_path), "--folds", "2", "--out", str(tmp_path / "folds.json")]
+    main(command)
+    said = capsys.readouterr()
+    assert said.out.splitlines()[-1].split() == ["all", "not", "known", "4", "16", "75.0%"]
+    assert "--group" in said.err and "p0_0" in said.err
+    before = (tmp_path / "folds.json").read_text()
+    with pytest.raises(SystemExit) as left:
+        main([*command, "--seed", "1"])
+    assert left.value.code == 2 and "folds.json" in capsys.readouterr().err
+    assert (tmp_path / "folds.json").read_text() == before
+    main([*command, "--group", r"(p\d)_", "--overwrite"])
+    said = capsys.readouterr()
+    assert said.out.splitlines()[-1].split()[1] == "2" and not said.err
+
+
+def test_folds_do_not_replace_the_description_of_their_data_set(tmp_path: Path, capsys):
+    write_nnunet(tmp_path, ["a", "b"])
+    before = (tmp_path / "dataset.json").read_text()
+    with pytest.raises(SystemExit) as left:
+        main(["split", str(tmp_path), "--folds", "2", "--out", str(tmp_path / "dataset.json"), "--overwrite"])
+    assert left.value.code == 2 and "dataset.json" in capsys.readouterr().err
+    assert (tmp_path / "dataset.json").read_text() == before

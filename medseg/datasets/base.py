@@ -1,7 +1,6 @@
 """VolumeSegmentation: scans with a label for every voxel, read from the scans themselves or from their cache."""
 
 import colorsys
-import json
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -17,7 +16,7 @@ from vdt3d.datasets.splits import SPLITS
 from vdt3d.io import ScanError, check_same_grid, read_case, read_image, read_label_map
 from vdt3d.registry import DATASETS
 from vdt3d.structures import IGNORED, LabelMap, Sample, Volume
-from vdt3d.utils.files import package_roots
+from vdt3d.utils.files import package_roots, read_json
 
 
 @DATASETS.register_module()
@@ -170,7 +169,7 @@ class VolumeSegmentation(VolumeDataset):
     def _settle_preparation(self, path: Path) -> None:
         """What was done to every case, and what was measured over all of them."""
         try:
-            found = json.loads(path.read_text(encoding="utf-8"))
+            found = read_json(path)
             self.statistics = set_statistics(found["intensity"])
             self.steps = built(found["pipeline"]) if self.whole_scans else []
             self._metainfo["preparation"] = {"pipeline": found["pipeline"], "statistics": self.statistics}

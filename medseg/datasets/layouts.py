@@ -1,11 +1,13 @@
 """Where the files of a segmentation data set are: the layouts of the Medical Segmentation Decathlon and of nnU-Net."""
 
-import json
+import re
 from collections import Counter
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from vdt3d.io import ScanError
+from vdt3d.io.scans import SCANS
+from vdt3d.utils.files import read_json
 
 BOTH = "MSD's has 'modality' and 'training', nnU-Net's 'channel_names' and 'file_ending' (data/README.md shows both)"
 
@@ -42,17 +44,18 @@ def read_layout(root: str | Path) -> Layout:
     MSD: http://medicaldecathlon.com. nnU-Net: its documentation/dataset_format.md.
 
     Raises:
-        ScanError: ``dataset.json`` is missing, is of neither layout, or lists a case twice.
+        ScanError: ``dataset.json`` is missing, is of neither layout, lists a case twice, or announces more cases than
+            are found.
     """
     path = Path(root, "dataset.json")
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = read_json(path)
     except FileNotFoundError as error:
         raise ScanError(
             path, "is missing", "name the folder that holds it, or make one with tools/dataset/prepare.py"
         ) from error
     except ValueError as error:
-        raise ScanError(path, f"is not json ({error})", "repair it") from error
+        raise ScanError(str(error)) from error
     read = next((read for keys, read in LAYOUTS.items() if isinstance(content, dict) and keys <= content.keys()), None)
     if read is None:
         raise ScanError(path, "is of neither layout", BOTH)
@@ -91,12 +94,22 @@ def _read_nnunet(path: Path, content: dict[str, Any]) -> Layout:
         remedy = "write 255 into the label maps in its place, and remove 'ignore'"
         raise ScanError(path, f"has an ignore label, {labels['ignore']}", remedy)
     regions = {name: tuple(value) for name, value in labels.items() if isinstance(value, list)}
+    if "dataset" in content:
+        labelled = _listed_cases(path, content["dataset"], len(channels))
+    else:
+        labelled = _nnunet_cases(root / "imagesTr", root / "labelsTr", ending, len(channels))
+    test = _nnunet_cases(root / "imagesTs", root / "labelsTs", ending, len(channels))
+    announced = int(content.get("numTraining", 0))
+    if len(labelled) < announced:
+        finding = f"announces {announced} training cases, and {len(labelled)} are found"
+        remedy = f"put *_0000{ending} into imagesTr and *{ending} into labelsTr, or correct file_ending or numTraining"
+        raise ScanError(path, finding, remedy)
     return Layout(
         channels=channels,
         classes=_classes(path, _labels_of_regions(labels) if regions else labels),
         regions={name: regions.get(name, (value,)) for name, value in labels.items() if value} if regions else {},
-        labelled=_nnunet_cases(root / "imagesTr", root / "labelsTr", ending, len(channels)),
-        test=_nnunet_cases(root / "imagesTs", root / "labelsTs", ending, len(channels)),
+        labelled=labelled,
+        test=test,
     )
 
 
@@ -106,14 +119,32 @@ LAYOUTS = {
 }
 
 
+def _listed_cases(path: Path, entries: dict[str, dict], channels: int) -> list[Case]:
+    """The cases of the key "dataset", which nnU-Net reads in place of the folders; paths are relative to ``path``.
+
+    Raises:
+        ScanError: a case has another number of images than ``channels``.
+    """
+    cases = []
+    for name, entry in entries.items():
+        images = tuple(path.parent / image for image in entry["images"])
+        if len(images) != channels:
+            finding = f"lists {len(images)} images of case '{name}', but has {channels} channel_names"
+            raise ScanError(path, finding, "list one image for each channel")
+        cases.append(Case(name, images, path.parent / entry["label"]))
+    return cases
+
+
 def _nnunet_cases(images: Path, labels: Path, ending: str, channels: int) -> list[Case]:
     """NAME_0000, NAME_0001, ... in one folder, NAME in the other; a name in either of them is a case.
 
     A folder that is not there holds none; without any label map, none is expected.
+
+    Raises:
+        ScanError: a folder has a scan whose name does not end so.
     """
-    first = f"_0000{ending}"
-    names = {file.name.removesuffix(first) for file in images.glob(f"*{first}")}
-    labelled = {file.name.removesuffix(ending) for file in labels.glob(f"*{ending}")}
+    names = _stems(images, rf"_\d{{4}}{re.escape(ending)}", f"_0000{ending}")
+    labelled = _stems(labels, re.escape(ending), ending)
     return [
         Case(
             name,
@@ -122,6 +153,25 @@ def _nnunet_cases(images: Path, labels: Path, ending: str, channels: int) -> lis
         )
         for name in sorted(names | labelled)
     ]
+
+
+def _stems(folder: Path, pattern: str, ending: str) -> set[str]:
+    """What comes before ``pattern`` in the file names of a folder; hidden files are passed over.
+
+    Raises:
+        ScanError: a scan's name has another end; the message names ``ending``.
+    """
+    found = set()
+    for path in sorted(folder.iterdir()) if folder.is_dir() else ():
+        match = re.fullmatch(f"(.+){pattern}", path.name)
+        if path.name.startswith("."):
+            continue
+        if match is not None:
+            found.add(match[1])
+        elif path.name.lower().endswith(SCANS):
+            remedy = f"rename it to NAME{ending}, correct file_ending in dataset.json, or move it away"
+            raise ScanError(path, f"does not end in {ending}", remedy)
+    return found
 
 
 def _labels_of_regions(labels: dict[str, int | list[int]]) -> dict[str, int]:

@@ -1,12 +1,12 @@
 """Which case is for training, validation or test: case lists as files, or patients dealt out."""
 
-import json
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from vdt3d.datasets.splits import deal
+from vdt3d.utils.files import read_json
 
 PARTS = ("train", "val", "test")
 
@@ -68,7 +68,7 @@ def read_split(path: Path, fold: int, cases: int) -> tuple[dict[str, list[str | 
         ValueError: the file is missing, of another form, lacks ``fold``, or was made for another number of cases.
     """
     try:
-        content: Any = json.loads(path.read_text(encoding="utf-8"))
+        content: Any = read_json(path)
     except FileNotFoundError:
         raise ValueError(
             f"there is no split file {path}: not in data_root, in the working folder or in the package; "

@@ -6,6 +6,7 @@ from functools import partial
 from pathlib import Path
 
 from vdt3d.cli.config import add_config_arguments, load_config, require, require_model
+from vdt3d.cli.outputs import add_overwrite_argument
 
 EXAMPLE = "vdt3d browse configs/debug/classify.py --split val --out sheets"
 ROWS = 8  # samples on one sheet
@@ -15,12 +16,18 @@ def add_arguments(parser: ArgumentParser) -> None:
     add_config_arguments(parser)
     parser.add_argument("--split", choices=("train", "val", "test"), default="train")
     parser.add_argument("--out", type=Path, help="folder of the sheets (default: work_dirs/CONFIG/inputs)")
+    add_overwrite_argument(parser)
     parser.add_argument("--number", type=int, default=16, help="how many samples, in the order of the first epoch")
 
 
 def run(args: Namespace) -> None:
     if args.number < 1:
         raise ValueError(f"--number {args.number}: draw one sample or more")
+    from vdt3d.utils.outputs import check_outputs
+
+    if args.out is not None:
+        sheets = -(-args.number // ROWS)
+        check_outputs([sheet_path(args.out, args.split, index) for index in range(sheets)], overwrite=args.overwrite)
     config = load_config(args)
     require_model(config, args.config)
     require(config, args.config, f"{args.split}_dataloader")
@@ -71,10 +78,15 @@ def draw_inputs(config, split: str, number: int, out: Path) -> list[Path]:
             draw, options["classes"] = input_sheet, named
         # Ours are told apart by everybody but are few; the data set has one for each class.
         palette = PALETTE if len(named) <= len(PALETTE) else metainfo["palette"][1:]
-        sheets.append(out / f"{split}_{index + 1:02d}.png")
+        sheets.append(sheet_path(out, split, index))
         page = draw(inputs.cpu(), [_caption(sample, classes) for sample in samples], palette=palette, **options)
         save(page, sheets[-1])
     return sheets
+
+
+def sheet_path(out: Path, split: str, index: int) -> Path:
+    """Return the path of sheet ``index``, counted from 0."""
+    return out / f"{split}_{index + 1:02d}.png"
 
 
 def _boxes_filled(sample, shape: tuple[int, int, int], place: int):

@@ -17,6 +17,7 @@ from vdt3d.cli.config import (
     load_run_config,
     test_on_validation,
 )
+from vdt3d.cli.outputs import add_overwrite_argument
 
 EXAMPLE = "vdt3d calibrate configs/debug/classify.py work_dirs/classify/epoch_15.pth"
 SHOWN = ("ece", "ece_equal_mass", "brier", "log_loss", "accuracy", "confidence")
@@ -27,9 +28,14 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("checkpoint", nargs="+", help=f"{CHECKPOINT}; several: ensemble")
     add_dropout_argument(parser)
     parser.add_argument("--out", type=Path, metavar="FOLDER", help="of the two files (default: the work directory)")
+    add_overwrite_argument(parser)
 
 
 def run(args: Namespace) -> None:
+    from vdt3d.utils.outputs import check_outputs
+
+    if args.out is not None:
+        check_outputs([args.out / "temperature.json", args.out / "reliability.png"], overwrite=args.overwrite)
     config = load_run_config(args, "test_dataloader")
     from mmengine.dist import is_main_process
     from rich.console import Console

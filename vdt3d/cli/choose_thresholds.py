@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from vdt3d.cli.config import CHECKPOINT, add_run_arguments, load_run_config, test_on_validation
+from vdt3d.cli.outputs import add_overwrite_argument
 
 EXAMPLE = "vdt3d choose-thresholds my_slices.py work_dirs/my_slices/best_dice.pth --out thresholds.json"
 
@@ -18,18 +19,22 @@ def add_arguments(parser: ArgumentParser) -> None:
     add_run_arguments(parser)
     parser.add_argument("checkpoint", help=CHECKPOINT)
     parser.add_argument("--out", type=Path, required=True, help="json file for the thresholds and what they give")
+    add_overwrite_argument(parser)
 
 
 def run(args: Namespace) -> None:
+    from medseg.evaluation.report import check_suffix
+    from vdt3d.utils.outputs import check_outputs
+
+    check_suffix(args.out, (".json",))
+    check_outputs([args.out], overwrite=args.overwrite)
     config = load_run_config(args)
     from mmengine.dist import is_main_process
     from rich.console import Console
 
-    from medseg.evaluation.report import check_suffix
     from vdt3d.engine import distributed_left_after
     from vdt3d.utils.files import write_aside
 
-    check_suffix(args.out, (".json",))
     config.load_from, config.resume = args.checkpoint, False
     with distributed_left_after():
         chosen, cases = survey(config)

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from vdt3d.cli.config import CHECKPOINT, load_model, quiet_imports
+from vdt3d.cli.outputs import add_overwrite_argument
 
 EXAMPLE = "vdt3d convert torchvision://resnet18 resnet18_i3d.safetensors --how i3d"
 CONVS = {"i3d": "3d", "centre": "3d", "acs": "acs", "2.5d": "2.5d"}  # what a network's kernels are, by --how
@@ -29,12 +30,13 @@ def add_arguments(parser: ArgumentParser) -> None:
         help="resnet3d-DEPTH or a config: fit the weights to this network, all of which they must fill "
         "(default: none; kernels become as deep as they are wide)",
     )
-    parser.add_argument("--overwrite", action="store_true", help="replace a file that is there")
+    add_overwrite_argument(parser)
 
 
 def run(args: Namespace) -> None:
-    if args.dst.exists() and not args.overwrite:
-        raise ValueError(f"{args.dst} is there already; choose another name, or --overwrite")
+    from vdt3d.utils.outputs import check_outputs
+
+    check_outputs([args.dst], inputs=[args.src, args.arch or args.src], overwrite=args.overwrite)
     quiet_imports()
     from rich.console import Console
 

@@ -24,7 +24,9 @@ def run(args: Namespace) -> None:
 
     if args.source is not None and args.name is None:
         raise ValueError(f"--from {args.source}: say as which NAME of the list it is to be kept")
-    if args.list or args.name is None:
+    if args.list and args.name is not None:
+        raise ValueError(f"--list shows all weights; leave it out to fetch {args.name}, or leave the name out")
+    if args.name is None:
         wide = None if sys.stdout.isatty() else 240  # an entry a line, for grep
         Console(highlight=False, width=wide).print(table(entries()))
         return

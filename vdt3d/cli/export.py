@@ -9,6 +9,7 @@ from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
 from vdt3d.cli.config import CHECKPOINT, add_config_arguments, load_config, require_model
+from vdt3d.cli.outputs import add_overwrite_argument
 
 EXAMPLE = """vdt3d export configs/debug/segment.py work_dirs/segment/best_dice.pth -o segment.onnx
 vdt3d export configs/debug/classify.py work_dirs/classify/best_auc.pth -o classify.pt2 --shape 1 48 48 48"""
@@ -26,9 +27,14 @@ def add_arguments(parser: ArgumentParser) -> None:
         help="size of a patch (default: as the train pipeline makes it)",
     )
     parser.add_argument("--scan", type=Path, help="compare also while this scan is predicted, which takes its time")
+    add_overwrite_argument(parser)
 
 
 def run(args: Namespace) -> None:
+    from vdt3d.utils.outputs import check_outputs
+
+    inputs = [args.config, args.checkpoint, *filter(None, [args.scan])]
+    check_outputs([args.out], inputs=inputs, overwrite=args.overwrite)
     config = load_config(args)
     require_model(config, args.config)
     from rich.console import Console

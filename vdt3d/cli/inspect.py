@@ -8,10 +8,12 @@ from collections import Counter
 from pathlib import Path
 
 from vdt3d.cli.config import add_config_arguments, load_config, pattern, quiet_imports
+from vdt3d.cli.outputs import add_overwrite_argument
 
 EXAMPLE = """vdt3d inspect configs/debug/classify.py
 vdt3d inspect my_scans --out inspection"""
 SHOWN, PICTURED = 40, 8  # findings of each kind on the page, cases of each finding
+FILES = ("inspection.html", "inspection.json")
 AT_ONCE = 32  # cases a worker is given
 LAYOUTS = {"train.csv": "GITract", "dataset.json": "VolumeSegmentation"}  # a folder with such a file is such a data set
 
@@ -19,6 +21,7 @@ LAYOUTS = {"train.csv": "GITract", "dataset.json": "VolumeSegmentation"}  # a fo
 def add_arguments(parser: ArgumentParser) -> None:
     add_config_arguments(parser, "config file, or a folder of scans or pictures")
     parser.add_argument("--out", type=Path, help="folder of the page (default: work_dirs/CONFIG/inspection)")
+    add_overwrite_argument(parser)
     parser.add_argument("--workers", type=int, help="processes (default: half of the processor's threads, at most 8)")
     parser.add_argument(
         "--group", type=pattern, metavar="PATTERN", help="whose first bracket, in a file's name, is the patient"
@@ -30,7 +33,10 @@ def run(args: Namespace) -> None:
     from rich.console import Console
 
     from vdt3d.datasets.inspection import KINDS
+    from vdt3d.utils.outputs import check_outputs
 
+    if args.out is not None:
+        check_outputs([args.out / name for name in FILES], overwrite=args.overwrite)
     out = args.out or Path("work_dirs") / args.config.stem / "inspection"
     findings = inspect(find_entries(args), out, title=args.config.name, workers=args.workers)
     console = Console(highlight=False, markup=False)

@@ -114,6 +114,8 @@ def _run_detection(args: Namespace) -> None:
         console.print(f"{part}: {slices} key slices with {boxes} boxes", soft_wrap=True)
     done = report.series - report.new
     earlier = f", {done} of them since an earlier run" if done else ""
+    if args.name == "deeplesion" and not (report.series or report.problems or args.no_cache):
+        console.print("no pictures were found, so only annotations were written; name their folder with --images")
     console.print(f"{report.series} series are in the cache{earlier}", soft_wrap=True)
     for problem in report.problems[:SHOWN]:
         line = f"{problem.case}: {problem.file}: {problem.finding}; {problem.remedy}"

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from vdt3d.cli.config import load_model
+from vdt3d.cli.outputs import add_overwrite_argument
 
 EXAMPLE = "vdt3d publish work_dirs/mine/best_auc.pth published --name my-nodules --config my_config.py"
 
@@ -25,6 +26,7 @@ def add_arguments(parser: ArgumentParser) -> None:
         metavar="NAME=VALUE",
         help="its scores (default: the run's validation at this checkpoint)",
     )
+    add_overwrite_argument(parser)
     parser.add_argument("--licence", default="unknown", help="under which others may use it (default: unknown)")
 
 
@@ -38,8 +40,10 @@ def run(args: Namespace) -> None:
     from vdt3d.utils.checkpoint import local_copy, read_checkpoint, write_weights
     from vdt3d.utils.download import sha256_of
     from vdt3d.utils.files import write_aside
+    from vdt3d.utils.outputs import check_outputs, check_writable
     from vdt3d.utils.zoo import Entry, described
 
+    check_writable(args.out_dir)
     source = local_copy(args.src)
     checkpoint = read_checkpoint(source)
     weights = weights_of(checkpoint, model, args)
@@ -50,6 +54,8 @@ def run(args: Namespace) -> None:
 
     args.out_dir.mkdir(parents=True, exist_ok=True)
     unnamed = args.out_dir / f"{args.name}.safetensors"
+    if unnamed.exists():
+        raise ValueError(f"{unnamed} exists already, where the weights are first written; move it, or change --name")
     write_weights(weights, unnamed, meta=about)
     try:
         digest = sha256_of(unnamed)
@@ -67,6 +73,7 @@ def run(args: Namespace) -> None:
             size=unnamed.stat().st_size,
             config=args.config.name if args.config.is_absolute() else args.config.as_posix(),
         )
+        check_outputs([path, path.with_suffix(".yml")], inputs=[source], overwrite=args.overwrite)
         write_aside(path.with_suffix(".yml"), lambda aside: aside.write_text(described(entry), encoding="utf-8"))
         unnamed.replace(path)
     finally:

@@ -8,6 +8,7 @@ from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
 from vdt3d.cli.config import quiet_imports
+from vdt3d.cli.outputs import add_overwrite_argument
 
 EXAMPLE = "vdt3d report work_dirs/vdt work_dirs/scratch -o comparison.html"
 
@@ -27,12 +28,17 @@ def add_arguments(parser: ArgumentParser) -> None:
         metavar="FILE",
         help="inspection.json of the data (default: that in the work directory, or in inspection below it)",
     )
+    add_overwrite_argument(parser)
 
 
 def run(args: Namespace) -> None:
     runs = names_of(args.runs)
     if args.out is None and len(runs) > 1:
         raise ValueError("say where the page of several runs goes: -o FILE.html")
+    from vdt3d.utils.outputs import check_outputs
+
+    if args.out is not None:  # the page in the work directory is the run's own
+        check_outputs([args.out], inputs=filter(None, [args.inspection]), overwrite=args.overwrite)
     quiet_imports()
     from rich.console import Console
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from vdt3d.cli.config import quiet_imports, run_settings
+from vdt3d.cli.outputs import add_overwrite_argument
 
 EXAMPLE = """vdt3d runs work_dirs --html runs.html
 vdt3d runs --repeat work_dirs/classify/record.json --work-dir work_dirs/again"""
@@ -22,6 +23,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("folders", nargs="*", type=Path, metavar="FOLDER", help="work directories, or folders of some")
     parser.add_argument("--scores", nargs="+", default=[], help="what is shown (default: the score of each run's best)")
     parser.add_argument("--html", type=Path, metavar="FILE", help="also write a page, with the curves")
+    add_overwrite_argument(parser)
     parser.add_argument("--repeat", type=Path, metavar="RECORD", help="train what this record.json tells of again")
     parser.add_argument("--work-dir", type=Path, help="of --repeat, a folder without a run")
 
@@ -29,6 +31,10 @@ def add_arguments(parser: ArgumentParser) -> None:
 def run(args: Namespace) -> None:
     if bool(args.repeat) == bool(args.folders) or bool(args.repeat) != bool(args.work_dir):
         raise ValueError("give folders whose runs are listed; or --repeat RECORD with --work-dir FOLDER")
+    if args.html:
+        from vdt3d.utils.outputs import check_outputs
+
+        check_outputs([args.html], overwrite=args.overwrite)
     quiet_imports()
     if args.repeat:
         repeat(args.repeat, args.work_dir)

@@ -9,8 +9,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from vdt3d.cli.config import pattern, quiet_imports
+from vdt3d.cli.outputs import add_overwrite_argument
 
-EXAMPLE = "vdt3d split my_task --folds 5 --out folds.json"
+EXAMPLE = """vdt3d split my_task --folds 5 --out folds.json
+vdt3d split my_task --group "(patient[0-9]+)_" --out folds.json"""
+DESCRIPTIONS = ("dataset.json", "train.csv")  # of a data set, which its folds must not replace
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -24,10 +27,15 @@ def add_arguments(parser: ArgumentParser) -> None:
         help="of the patients with several scans, whose scans may come into different folds (default: 0)",
     )
     parser.add_argument(
-        "--group", type=pattern, metavar="PATTERN", help="whose first bracket, in a scan's name, is the patient"
+        "--group",
+        type=pattern,
+        metavar="PATTERN",
+        help="whose first bracket, in a scan's name, is the patient (default: each scan is dealt out by itself; the GI "
+        "Tract challenge names its patients)",
     )
     parser.add_argument("--seed", type=int, default=0, help="another one, another deal (default: 0)")
     parser.add_argument("--out", type=Path, required=True, help="json file for the folds")
+    add_overwrite_argument(parser)
 
 
 def run(args: Namespace) -> None:
@@ -36,13 +44,23 @@ def run(args: Namespace) -> None:
 
     from medseg.evaluation.report import check_suffix
     from vdt3d.datasets.splits import stratified_group_folds
+    from vdt3d.utils.outputs import check_outputs
 
     check_suffix(args.out, (".json",))
+    check_outputs([args.out], inputs=[args.root / name for name in DESCRIPTIONS], overwrite=args.overwrite)
     slices = slice_table(args.root, args.group)
     folds = stratified_group_folds(slices, args.folds, by_day=args.by_day, seed=args.seed)
     write_folds(args.out, folds, dict(zip(slices.name, slices.group, strict=True)))
     console = Console(highlight=False, markup=False)
-    console.print(table(folds, slices))
+    known = bool(args.group) or set(slices.group) != set(slices.name)
+    console.print(table(folds, slices, patients=known))
+    if not known:
+        Console(stderr=True, highlight=False, markup=False).print(
+            "Which scans are of one patient is not known, so each scan was dealt out by itself. If a patient has "
+            "several scans, these folds leak: --group PATTERN names the patient in a scan's name, such as "
+            f"'{slices.name.iloc[0]}'.",
+            soft_wrap=True,
+        )
     if torn := folds[0]["by_day"]:
         console.print(f"split by day: {', '.join(torn)}", soft_wrap=True)
 
@@ -103,13 +121,17 @@ def write_folds(path: Path, folds: list[dict[str, list[str]]], groups: dict[str,
     write_aside(path, write)
 
 
-def table(folds: list[dict[str, list[str]]], slices):
-    """What each fold holds out: patients, scans, slices, and how many of these are empty."""
+def table(folds: list[dict[str, list[str]]], slices, *, patients: bool):
+    """Return a table of what each fold holds out: scans, slices and how many of these are empty.
+
+    Args:
+        patients: whether the groups of ``slices`` are patients, which are counted too.
+    """
     from rich.table import Table
 
     rows = Table("held out", "patients", "scans", "slices", "empty", box=None, pad_edge=False)
     for text, names in [*((f"fold {n}", fold["val"]) for n, fold in enumerate(folds)), ("all", set(slices.name))]:
         part = slices[slices.name.isin(names)]
-        counts = (part.group.nunique(), part.name.nunique(), len(part))
+        counts = (part.group.nunique() if patients else "not known", part.name.nunique(), len(part))
         rows.add_row(text, *map(str, counts), f"{part['empty'].mean():.1%}")
     return rows

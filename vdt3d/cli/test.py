@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from vdt3d.cli.config import CHECKPOINT, add_dropout_argument, add_run_arguments, answer_with, load_run_config
+from vdt3d.cli.outputs import add_overwrite_argument
 
 EXAMPLE = "vdt3d test configs/debug/classify.py work_dirs/classify/epoch_15.pth --out scores.json"
 
@@ -16,11 +17,16 @@ def add_arguments(parser: ArgumentParser) -> None:
     add_dropout_argument(parser)
     parser.add_argument("--out", type=Path, help="also write the scores to this json file")
     parser.add_argument(
-        "--format-only", type=Path, metavar="FOLDER", help="write segmentations there as NIfTI, and score nothing"
+        "--format-only",
+        type=Path,
+        metavar="FOLDER",
+        help="write segmentations there as NIfTI, and score nothing; a new or empty folder",
     )
+    add_overwrite_argument(parser)
 
 
 def run(args: Namespace) -> None:
+    check_targets(args)
     config = load_run_config(args, "test_dataloader")
     from mmengine.dist import is_main_process
     from rich.console import Console
@@ -45,6 +51,22 @@ def run(args: Namespace) -> None:
     if args.out is not None:
         args.out.parent.mkdir(parents=True, exist_ok=True)
         write_aside(args.out, lambda aside: aside.write_text(json.dumps(scores, indent=2) + "\n"))
+
+
+def check_targets(args: Namespace) -> None:
+    """Refuse to write where files are already, before anything is computed.
+
+    Raises:
+        ValueError: ``--out`` exists without ``--overwrite``, or the folder of ``--format-only`` is not empty.
+    """
+    from vdt3d.utils.outputs import check_outputs, check_writable
+
+    if args.out is not None:
+        check_outputs([args.out], inputs=[args.config, *args.checkpoint], overwrite=args.overwrite)
+    if args.format_only is not None:
+        check_writable(args.format_only)
+        if args.format_only.exists() and any(args.format_only.iterdir()):
+            raise ValueError(f"--format-only {args.format_only}: the folder is not empty; name a new one")
 
 
 def table(scores: Mapping[str, float]):

@@ -1,6 +1,5 @@
 """DeepLesion: lesions of the whole body in CT, a box in a key slice each, and the 3D boxes others drew about them."""
 
-import json
 import math
 import re
 from pathlib import Path, PurePosixPath
@@ -12,6 +11,7 @@ from vdt3d.datasets.lesion_scans import MIDDLE, LesionScans
 from vdt3d.io import PictureSeries, Series
 from vdt3d.registry import DATASETS
 from vdt3d.structures import Boxes
+from vdt3d.utils.files import read_json
 
 SUB_VOLUME = re.compile(r"(?P<series>\w+)_(?P<first>\d+)-(?P<last>\d+)(?:\.annot)?")
 
@@ -79,7 +79,7 @@ def read_box_lists(path: str | Path) -> list[SubVolume]:
         ValueError: the file is missing, damaged or of another form, or a box is empty, inverted or not in its slices.
     """
     try:
-        content = json.loads(Path(path).read_text(encoding="utf-8"))
+        content = read_json(path)
         manual = all(SUB_VOLUME.fullmatch(name) is None for name in content)
         parts = content if manual else {"": content}
         return [

@@ -1,6 +1,5 @@
 """LesionScans: windows about key slices whose lesions are listed in a COCO-style json; arrays are (C, D, H, W)."""
 
-import json
 from collections import defaultdict
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
@@ -12,6 +11,7 @@ from vdt3d.io import CachedSeries, ScanError, Series
 from vdt3d.registry import DATASETS
 from vdt3d.structures import Boxes, Sample, SpacedWindow, Volume, affine_from_spacing
 from vdt3d.transforms import mixed, window_affine
+from vdt3d.utils.files import read_json
 
 # The json counts from the middle of the first pixel, as DeepLesion's table does; in ``Boxes`` pixel 0 begins at 0.
 MIDDLE = 0.5
@@ -160,7 +160,7 @@ def read_annotations(path: str | Path) -> dict[str, list]:
         ValueError: it is missing, damaged, or none; it has several categories.
     """
     try:
-        content = json.loads(Path(path).read_text(encoding="utf-8"))
+        content = read_json(path)
         kinds = {box["category_id"] for box in content["annotations"]}
         identities = {image["id"] for image in content["images"]}
     except FileNotFoundError:

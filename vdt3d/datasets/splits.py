@@ -147,7 +147,7 @@ def read_table(path: str, columns: set[str], **kwargs) -> pd.DataFrame:
         ValueError: the file is missing, is no table, has no rows, or lacks one of ``columns``.
     """
     try:
-        table = pd.read_csv(path, **kwargs)
+        table = pd.read_csv(path, encoding="utf-8-sig", **kwargs)
     except FileNotFoundError:
         raise ValueError(f"there is no table {path}; data/README.md says where it comes from") from None
     except ValueError as error:  # pandas' parser errors are ValueErrors

@@ -16,10 +16,10 @@ MOST_CLASSES = 10_000  # numbers beyond are no class indices but something else,
 class VolumeClassification(VolumeDataset):
     """Volumes (NIfTI, NRRD, MHA, npy, npz, a folder of one DICOM series) listed in a csv table with these columns.
 
-    ``path``: relative to ``data_root``. ``target``: class name, or class index from 0. ``split`` (optional): train, val
-    or test. ``patient`` (optional): whose scan it is. Without ``split``, patients (without ``patient``: files) are
-    dealt out, five sevenths, one and one, by a checksum of their names: always the same way. Blanks around a cell do
-    not count.
+    ``path``: relative to ``data_root``. ``target``, or ``label``: class name, or class index from 0. ``split``
+    (optional): train, val or test. ``patient`` (optional): whose scan it is. Without ``split``, patients (without
+    ``patient``: files) are dealt out, five sevenths, one and one, by a checksum of their names: always the same way.
+    Blanks around a cell do not count.
 
     Args:
         data_root: folder of the volumes.
@@ -48,7 +48,13 @@ class VolumeClassification(VolumeDataset):
 
     def load_data_list(self) -> list[dict]:
         """The rows of the split, in the order of the table."""
-        table = read_table(self.table, {"path", "target"}, dtype=str, skipinitialspace=True)
+        table = read_table(self.table, {"path"}, dtype=str, skipinitialspace=True)
+        if "target" not in table and "label" not in table:
+            raise ValueError(
+                f"{self.table} has the columns {list(table.columns)}; add 'target', the class of each scan"
+            )
+        if "target" not in table:
+            table = table.rename(columns={"label": "target"})
         table = table.apply(lambda column: column.str.strip())
         gaps = table.filter(["path", "target", "split", "patient"]).isna().any()
         if gaps.any():

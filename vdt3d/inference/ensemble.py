@@ -133,6 +133,8 @@ def checked_flips(flips: Iterable[str]) -> str:
     Raises:
         ValueError: flips that are no letters of "DHW".
     """
+    if not isinstance(flips, Iterable) or not all(isinstance(flip, str) for flip in flips):
+        raise ValueError(f"flips={flips!r}: give letters of 'DHW', or '' for none")
     flips = "".join(flips)
     if len(set(flips)) < len(flips) or not set(flips) <= set("DHW"):
         raise ValueError(f"flips are different letters of 'DHW'; got {flips!r}")

@@ -39,5 +39,9 @@ def _chosen(path: Path, names: list[str], key: str | None) -> str:
     if key is None and len(names) == 1:
         return names[0]
     if key not in names:
-        raise ScanError(path, f"holds the arrays {names}, not {key!r}", "choose one with key=")
+        raise ScanError(
+            path,
+            f"holds the arrays {names}, not {key!r}",
+            "choose one in the config: reader=dict(key='...') of the data set",
+        )
     return key

@@ -220,7 +220,7 @@ def read_masks(path: str | Path, organs: Sequence[str]) -> RunLengths:
 def _table(path: Path) -> tuple[pd.DataFrame, str]:
     """The table, as text and with "" for empty cells, and the name of its column of codes."""
     try:
-        table = pd.read_csv(path, dtype=str).fillna("")
+        table = pd.read_csv(path, dtype=str, encoding="utf-8-sig").fillna("")
     except FileNotFoundError:
         raise ScanError(path, "does not exist", "check the path") from None
     except (ValueError, OSError) as error:  # the parser's errors are ValueErrors

@@ -6,6 +6,7 @@ from pathlib import Path
 from medseg.datasets.layouts import Case
 from medseg.datasets.prepare.source import Source, converted, files_by_key
 from medseg.datasets.published import ACDC
+from vdt3d.utils.files import read_text
 
 LOOKED_FOR = "training/patient001/patient001_frame01.nii.gz with patient001_frame01_gt.nii.gz and Info.cfg, and so on"
 REFERENCE = "https://www.creatis.insa-lyon.fr/Challenge/acdc"
@@ -21,7 +22,7 @@ def find(folder: Path) -> Source | None:
     labels = files_by_key(folder, r"(patient\d+_frame\d+)_gt\.nii(?:\.gz)?")
     frames = {name: path.parent for name, path in (labels | images).items()}
     for info in sorted(folder.rglob("Info.cfg")):
-        for number in re.findall(r"^\s*E[DS]\s*:\s*(\d+)", info.read_text(encoding="utf-8"), re.MULTILINE):
+        for number in re.findall(r"^\s*E[DS]\s*:\s*(\d+)", read_text(info), re.MULTILINE):
             frames.setdefault(f"{info.parent.name}_frame{int(number):02d}", info.parent)
     if not frames:
         return None

@@ -1,5 +1,6 @@
 """Which data sets can be prepared, and how their files are found in folders and archives."""
 
+import re
 import shutil
 from pathlib import Path
 from types import ModuleType
@@ -31,22 +32,44 @@ def find_source(name: str, src: Path, unpacked: Path) -> Source:
     Archives are unpacked into folders of ``unpacked``, where a later call finds them.
 
     Raises:
-        ScanError: there is nothing of it, or an archive is damaged.
+        ScanError: there is nothing of it, it has no case, or an archive is damaged.
+        ValueError: the name is unknown.
+    """
+    check_source(name, src)
+    kind = SOURCES[name]
+    source = kind.find(src) if src.is_dir() else None
+    if source is None:
+        archives = _archives(src)
+        source = kind.find(_unpack(archives, unpacked)) if archives else None
+    if source is None:
+        raise _nothing(name, src)
+    if not (source.layout.labelled or source.layout.test):
+        raise ScanError(src, f"holds no case of '{name}'", "docs/segmentation_data.md shows the tree")
+    return source
+
+
+def check_source(name: str, src: Path) -> None:
+    """Refuse an unknown name, and a source that has neither files of the data set nor archives.
+
+    Raises:
+        ScanError: ``src`` does not exist or has nothing of the data set.
         ValueError: the name is unknown.
     """
     if name not in SOURCES:
         raise ValueError(f"'{name}' is no data set that can be prepared; choose one of {', '.join(SOURCES)}")
     if not src.exists():
         raise ScanError(src, "does not exist", "check the path")
-    kind = SOURCES[name]
-    source = kind.find(src) if src.is_dir() else None
-    if source is None:
-        archives = [path for path in sorted(src.iterdir() if src.is_dir() else [src]) if _is_archive(path)]
-        source = kind.find(_unpack(archives, unpacked)) if archives else None
-    if source is None:
-        remedy = "give the folder or the archives that do; docs/segmentation_data.md shows the tree"
-        raise ScanError(src, f"holds nothing of what '{name}' looks for: {kind.LOOKED_FOR}", remedy)
-    return source
+    if not _archives(src) and (not src.is_dir() or SOURCES[name].find(src) is None):
+        raise _nothing(name, src)
+
+
+def _nothing(name: str, src: Path) -> ScanError:
+    remedy = "give the folder or the archives that do; docs/segmentation_data.md shows the tree"
+    return ScanError(src, f"holds nothing of what '{name}' looks for: {SOURCES[name].LOOKED_FOR}", remedy)
+
+
+def _archives(src: Path) -> list[Path]:
+    return [path for path in sorted(src.iterdir() if src.is_dir() else [src]) if _is_archive(path)]
 
 
 def _is_archive(path: Path) -> bool:
@@ -59,6 +82,8 @@ def _unpack(archives: list[Path], unpacked: Path) -> Path:
     unpacked.mkdir(parents=True, exist_ok=True)
     for former in unpacked.iterdir():
         if former.name not in wanted:
+            if not (former.is_dir() and re.search(r"-\d+$", former.name)):
+                raise ScanError(former, "is no archive that was unpacked here", "move it away, or name another folder")
             shutil.rmtree(former)
     for name, archive in wanted.items():
         if not (unpacked / name).exists():

@@ -14,9 +14,10 @@ from medseg.datasets.layouts import Case
 from medseg.datasets.prepare.cases import Job, Outcome, place, prepare_case, scan_spacing
 from medseg.datasets.prepare.check import Rules
 from medseg.datasets.prepare.counts import compared
-from medseg.datasets.prepare.find import IN_PLACE, find_source
+from medseg.datasets.prepare.find import IN_PLACE, check_source, find_source
 from medseg.datasets.prepare.fingerprint import fingerprint
 from medseg.datasets.prepare.source import Source
+from medseg.datasets.prepare.target import PREPARED, PROBLEMS, UNPACKED, check_target
 from vdt3d.io import ScanError
 from vdt3d.utils.files import write_aside
 from vdt3d.utils.pool import each, settled_workers
@@ -28,8 +29,8 @@ class Report(NamedTuple):
     Fields:
         outcomes: of every case, in the order of the data set.
         fingerprint: of the data set; None where nothing was cached.
-        notice: whether this is the release that numbers were published of; None where none are known, nothing was
-            cached, or cases were sampled anew and have other voxels.
+        notice: that there is no case to train on, or whether this is the release that numbers were published of; None
+            where none are known, nothing was cached, or cases were sampled anew and have other voxels.
     """
 
     outcomes: list[Outcome]
@@ -76,15 +77,19 @@ def prepare(
         initializer: called first in each process.
 
     Raises:
-        ScanError: there is nothing of the data set in ``src``, or an archive is damaged.
+        ScanError: there is nothing of the data set in ``src``, an archive is damaged, or ``dst`` has files of other
+            origin.
         ValueError: an unknown name or choice, or a worker that was killed.
+        OSError: a file cannot be written, as on a full disk; what is done stays done.
     """
     src, dst = Path(src), Path(dst)
     _check_choices(spacing, label_geometry)
     workers = settled_workers(workers)
+    check_source(name, src)
     _check_folders(name, src.resolve(), dst.resolve())
-    source = find_source(name, src, dst / "unpacked")
+    source = find_source(name, src, dst / UNPACKED)
     in_place = source.root is not None and source.root.resolve() == dst.resolve()
+    check_target(source, src, dst, in_place=in_place)
     if in_place and label_geometry == "image":
         raise ScanError(dst, "is the source itself, whose label maps are not to be changed", "name another folder")
     jobs = _jobs(source, dst, in_place, cache and source.cached, _rules(source, label_geometry, reader or {}))
@@ -96,14 +101,20 @@ def prepare(
     if not in_place:
         _write_tables(source, dst, jobs, outcomes)
     records = {outcome.name: outcome.record for outcome in outcomes if outcome.record}
-    known = source.counts if records and spacing is None else None
     report = Report(
         outcomes,
         _write_measures(source, dst, records, spacing) if records else None,
-        compared(known, records, source.layout.classes) if known else None,
+        _notice(source, records, spacing),
     )
     _write_problems(report, dst)
     return report
+
+
+def _notice(source: Source, records: dict[str, dict[str, Any]], spacing: tuple[float, ...] | None) -> str | None:
+    if not source.layout.labelled:
+        return "There are test cases only, and none to train on."
+    known = source.counts if records and spacing is None else None
+    return compared(known, records, source.layout.classes) if known else None
 
 
 def _check_choices(spacing: Any, label_geometry: str) -> None:
@@ -137,7 +148,7 @@ def _jobs(source: Source, dst: Path, in_place: bool, cached: bool, rules: Rules)
     for part, cases in (("Tr", source.layout.labelled), ("Ts", source.layout.test)):
         for case in cases:
             images, label = ((), None) if in_place else _targets(source, dst, case, part)
-            cache = dst / "prepared" / "cases" if cached and part == "Tr" else None
+            cache = dst / PREPARED / "cases" if cached and part == "Tr" else None
             jobs.append(Job(case, rules, part == "Tr", images, label, cache, read=source.read))
     return jobs
 
@@ -165,6 +176,8 @@ def _write_tables(source: Source, dst: Path, jobs: list[Job], outcomes: list[Out
     good = [job for job, outcome in zip(jobs, outcomes, strict=True) if outcome.problem is None]
     labelled, test = [job for job in good if job.labelled], [job for job in good if not job.labelled]
     content = source.description | {"numTraining": len(labelled)}
+    if "dataset" in content:
+        content["dataset"] = {job.case.name: _listed(job, dst) for job in labelled}
     if "channel_names" not in content:  # nnU-Net's layout lists no case
         content |= {"numTest": len(test), "training": [_entry(job, dst) for job in labelled]}
         content["test"] = [_entry(job, dst) if job.label else _entry(job, dst)["image"] for job in test]
@@ -176,15 +189,21 @@ def _entry(job: Job, dst: Path) -> dict[str, str]:
     return {key: f"./{path.relative_to(dst).as_posix()}" for key, path in files.items() if path}
 
 
+def _listed(job: Job, dst: Path) -> dict[str, Any]:
+    """A case as the key "dataset" of nnU-Net's layout lists it."""
+    images = [path.relative_to(dst).as_posix() for path in job.images]
+    return {"images": images, "label": job.label.relative_to(dst).as_posix()}
+
+
 def _write_measures(
     source: Source, dst: Path, records: dict[str, dict[str, Any]], spacing: tuple[float | None, ...] | None
 ) -> dict[str, Any]:
     """``prepared``/fingerprint.json and summary.csv of the cached cases."""
     found = fingerprint(records, source.layout.channels, source.layout.classes, spacing)
-    _write_json(dst / "prepared" / "fingerprint.json", found)
+    _write_json(dst / PREPARED / "fingerprint.json", found)
     rows = [_row(name, case, source.layout.classes) for name, case in found["per_case"].items()]
     table = pd.DataFrame(rows)
-    write_aside(dst / "prepared" / "summary.csv", lambda aside: table.to_csv(aside, index=False))
+    write_aside(dst / PREPARED / "summary.csv", lambda aside: table.to_csv(aside, index=False))
     return found
 
 
@@ -198,7 +217,7 @@ def _row(name: str, case: dict[str, Any], classes: tuple[str, ...]) -> dict[str,
 
 def _write_problems(report: Report, dst: Path) -> None:
     """``problems.json``, or none."""
-    path = dst / "problems.json"
+    path = dst / PROBLEMS
     if report.problems:
         dst.mkdir(parents=True, exist_ok=True)
         _write_json(path, report.problems)

@@ -59,8 +59,8 @@ def files_by_key(folder: Path, pattern: str) -> dict[str, Path]:
     found: dict[str, Path] = {}
     for path in sorted(folder.rglob("*")):
         match = re.fullmatch(pattern, path.name)
-        if match is None or not path.is_file():
-            continue
+        if match is None or path.is_dir():
+            continue  # a link without its target is kept, for the check of its case to name
         if match[1] in found:
             raise ScanError(path, f"is there twice, the other being {found[match[1]]}", "remove one of them")
         found[match[1]] = path

@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from vdt3d.datasets.splits import SPLITS
-from vdt3d.utils.files import write_aside
+from vdt3d.utils.files import read_json, write_aside
+from vdt3d.utils.outputs import check_writable
 
 PARTS = SPLITS["all"]
 
@@ -59,6 +60,9 @@ class Problem(NamedTuple):
     remedy: str
 
 
+FIELDS = Problem._fields
+
+
 class Report(NamedTuple):
     """What a preparation came to.
 
@@ -73,6 +77,42 @@ class Report(NamedTuple):
     series: int
     new: int
     problems: list[Problem]
+
+
+def check_target(dst: Path) -> None:
+    """Refuse a folder whose annotations or problems.json ``write_annotations`` and ``write_problems`` did not write.
+
+    Raises:
+        ValueError: the message names the file; or the folder is a file, or cannot be written to.
+    """
+    check_writable(dst / "annotations")
+    check_problems(dst / "problems.json")
+    for path in (dst / "annotations" / f"{part}.json" for part in PARTS):
+        if path.exists():
+            found = _content(path)
+            images = found.get("images") if isinstance(found, dict) else None
+            if not isinstance(images, list) or not all(
+                isinstance(image, dict) and "patient" in image for image in images
+            ):
+                raise ValueError(f"{path} would be replaced, and vdt3d prepare did not write it; name another folder")
+
+
+def check_problems(path: Path) -> None:
+    """Refuse a problems.json that is no list of problems of cases, which the next list would replace.
+
+    Raises:
+        ValueError: the message names the file.
+    """
+    found = _content(path) if path.exists() else []
+    if not isinstance(found, list) or not all(isinstance(each, dict) and each.keys() == {*FIELDS} for each in found):
+        raise ValueError(f"{path} would be replaced, and vdt3d prepare did not write it; name another folder")
+
+
+def _content(path: Path) -> Any:
+    try:
+        return read_json(path)
+    except ValueError:
+        return None
 
 
 def write_annotations(folder: Path, slices: Sequence[KeySlice]) -> dict[str, tuple[int, int]]:

@@ -17,6 +17,7 @@ from vdt3d.datasets.prepare.annotations import (
     Lesion,
     Problem,
     Report,
+    check_target,
     write_annotations,
     write_problems,
 )
@@ -93,6 +94,7 @@ def prepare_deeplesion(
         raise ValueError(f"there is no folder {images}; it is the one that holds 000001_01_01 and so on")
     pictures = Path(images) if images is not None else beside if beside.is_dir() else None
     slices, problems = read_lesions(table)
+    check_target(dst)
     outcomes: dict[str, _Outcome] = {}
     if pictures is not None:
         folder = dst / "prepared" / "series" if cache else None

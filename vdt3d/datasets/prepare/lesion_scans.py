@@ -1,6 +1,5 @@
 """Volumes with 3D boxes about their lesions: key slices with annotations, and a cache of the slices; (C, D, H, W)."""
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -9,11 +8,20 @@ import numpy as np
 import pandas as pd
 
 from vdt3d.datasets.lesion_scans import MIDDLE
-from vdt3d.datasets.prepare.annotations import KeySlice, Lesion, Problem, Report, write_annotations, write_problems
+from vdt3d.datasets.prepare.annotations import (
+    KeySlice,
+    Lesion,
+    Problem,
+    Report,
+    check_target,
+    write_annotations,
+    write_problems,
+)
 from vdt3d.datasets.splits import SPLITS, deal_parts
 from vdt3d.io import ScanError, read_volume, write_series
 from vdt3d.structures import Boxes, Sample
 from vdt3d.transforms import RandomFlip3D, Reorient3D
+from vdt3d.utils.files import read_json
 from vdt3d.utils.pool import each, settled_workers
 
 KNOWN = ("scan", "boxes", "patient", "split", "types", "diameters_mm")
@@ -71,6 +79,7 @@ def prepare_lesion_scans(
     """
     src, dst, workers = Path(src), Path(dst), settled_workers(workers)
     entries, in_mm = _listed(src)
+    check_target(dst)
     parts = _parts(src, entries)
     cache = dst / "prepared" / "series"
     jobs = [
@@ -88,13 +97,11 @@ def prepare_lesion_scans(
 def _listed(path: Path) -> tuple[dict[str, dict[str, Any]], bool]:
     """The cases by name, and whether their boxes are in mm."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = read_json(path)
     except (FileNotFoundError, IsADirectoryError):
         raise ValueError(
             f"there is no {path}; docs/detection_data.md says what such a list of boxes looks like"
         ) from None
-    except ValueError as error:
-        raise ValueError(f"{path} cannot be read as json: {error}") from error
     cases = content.get("cases") if isinstance(content, dict) and content.get("unit") in ("mm", "voxel") else None
     if not cases or not isinstance(cases, list) or not all(isinstance(case, dict) for case in cases):
         raise ValueError(
