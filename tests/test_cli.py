@@ -107,7 +107,7 @@ def test_a_run_can_be_lengthened_by_resume(trained: Path):
         (["train", CLASSIFY, "--work-dir", str(ROOT / "setup.py")], "setup.py is a file; name a folder"),
         (
             ["train", IMAGENET, "--cfg-options", "train_dataloader.dataset.data_root=no"],
-            "there is no no/train; put the",
+            "folder no/train",
         ),
         (
             ["train", CLASSIFY, "--cfg-options", "model.head.num_classes=1"],

@@ -13,6 +13,7 @@ from mmengine.visualization import WandbVisBackend
 
 from vdt3d.engine.answers import regions_of, scan_of
 from vdt3d.engine.runner import Runner
+from vdt3d.evaluation import ValidationLoss
 from vdt3d.registry import HOOKS
 from vdt3d.structures import SegmentationSample
 from vdt3d.utils.files import write_aside
@@ -64,11 +65,12 @@ class CaseTableHook(Hook):
             save(figure, _picture(runner, split, sample.sample_name), dpi=100)
 
     def _tell(self, runner: Runner, split: str, evaluator: Evaluator) -> None:
-        if not is_main_process() or not evaluator.metrics:  # without metrics, nothing is asked for
+        metrics = [metric for metric in evaluator.metrics if not isinstance(metric, ValidationLoss)]
+        if not is_main_process() or not metrics:  # without metrics, nothing is asked for
             return
-        tables = [metric.table for metric in evaluator.metrics if getattr(metric, "table", None) is not None]
+        tables = [metric.table for metric in metrics if getattr(metric, "table", None) is not None]
         if not tables:
-            kinds = ", ".join(type(metric).__name__ for metric in evaluator.metrics)
+            kinds = ", ".join(type(metric).__name__ for metric in metrics)
             raise ValueError(f"CaseTableHook finds no scores of single cases in {kinds}; SegmentationScores keeps them")
         table = reduce(lambda one, other: one.merge(other, on="case"), tables)
         if self.pictures:
