@@ -29,6 +29,12 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 
 def run(args: Namespace) -> None:
+    """Search, with other processes that share the work directory, and report.
+
+    Raises:
+        ValueError: the config, the space or the work directory does not fit.
+        SystemExit: 1 if no trial succeeded.
+    """
     args.work_dir = args.work_dir or Path("work_dirs", f"{args.config.stem}_tune")
     config = load_run_config(args, "train_dataloader")
     from vdt3d.engine.digests import study_digests

@@ -184,7 +184,7 @@ class Runner(MMRunner):
             )
 
     def build_visualizer(self, visualizer: Visualizer | dict | None = None) -> Visualizer:
-        if isinstance(visualizer, dict) and self.cfg.get("resume") is True:
+        if isinstance(visualizer, dict) and self.cfg.get("resume"):
             visualizer = continue_wandb_run(visualizer, Path(self.work_dir))
         return super().build_visualizer(visualizer)
 
