@@ -11,7 +11,13 @@ from pathlib import Path
 from vdt3d.cli.config import pattern
 
 EXAMPLE = "vdt3d evaluate labels references --labels liver=1 tumour=2 --out scores.json"
-DEFINITIONS = ("monai", "medpy", "chaos", "lits", "deepmind")  # of vdt3d.evaluation.surface, which --help need not import
+DEFINITIONS = (
+    "monai",
+    "medpy",
+    "chaos",
+    "lits",
+    "deepmind",
+)  # of vdt3d.evaluation.surface, which --help need not import
 
 
 def add_arguments(parser: ArgumentParser) -> None:
