@@ -53,7 +53,7 @@ def test_only_chaos_sees_no_surface_where_the_volume_ends():
 
 
 def test_lits_counts_neighbours_across_edges():
-    # Of a cube of four voxels a side 8 are inside, by six neighbours and by 18. Without a voxel in the middle of an edge
+    # Of a cube of four voxels a side 8 are inside, by 6 neighbours and by 18. Without a voxel in the middle of an edge
     # of the cube, an inner voxel has a neighbour outside across that edge.
     whole = mask((6, 6, 6), (slice(1, 5),) * 3)
     cut = whole.copy()

@@ -199,7 +199,8 @@ def _of_labels(paths: Sequence[Path]) -> dict[str, float]:
     contents = [json.loads(path.read_text(encoding="utf-8")) for path in paths]
     if not all("groups" in content for content in contents):
         raise ValueError(_no_groups("cases.json"))
-    groups = pd.factorize([content["groups"][name] for content in contents for name in content["cases"]])[0]
+    groups = [content["groups"][name] for content in contents for name in content["cases"]]
+    groups = pd.factorize(np.array(groups))[0]
     cases = [case for content in contents for case in content["cases"].values()]
     rows = pd.DataFrame(
         [

@@ -49,8 +49,8 @@ class EarlyStopHook(Hook):
         if not runner.training:
             return
         score, sign, state = self.watch.value(metrics), self.watch.sign(runner), self._state(runner)
-        first = state["best"] is None and not math.isnan(score)
-        if first or (state["best"] is not None and sign * (score - state["best"]) > self.min_delta):
+        best = -math.inf if state["best"] is None else sign * state["best"]
+        if sign * score > best + self.min_delta:
             state = {"best": score, "waited": 0}
         else:
             state = {**state, "waited": state["waited"] + 1}
