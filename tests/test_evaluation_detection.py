@@ -73,6 +73,7 @@ def test_means_over_the_rates():
     assert tuple(scores) == NAMES
     assert scores["froc"] == pytest.approx((1 / 3 + 5) / 6)  # 1/3 at 0.5, 1 at 1, 2, 4, 8 and 16
     assert scores["froc_to_4"] == pytest.approx((1 / 3 + 3) / 4)
+    assert scores["froc_luna16"] == pytest.approx((0 + 0 + 1 / 3 + 4) / 7)
 
 
 def test_one_box_may_hit_several_and_a_second_on_the_same_is_neither():
