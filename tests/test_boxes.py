@@ -109,6 +109,21 @@ def test_overlap_by_hand(box, other, iou, iobb, iom):
     assert [box_overlap(box, other, kind) for kind in ("iou", "iobb", "iom")] == [iou, iobb, iom]
 
 
+def test_overlap_of_inclusive_corners():
+    # Corners 0 to 9 and 5 to 14 as pixels are ten pixels a side, of which five overlap: 50 of 150; as lengths, 9 and 4:
+    # 36 of 126.
+    box, other = np.array([0, 0, 9, 9], float), np.array([5, 0, 14, 9], float)
+    assert box_overlap(box, other, "iou_plus_1") == 50 / 150 and box_overlap(box, other) == 36 / 126
+
+
+def test_a_centre_within_the_radius():
+    nodule = np.array([0, 0, 0, 2, 10, 10], float)  # a ball of 10 mm in slices of 5 mm: the middle is (1, 5, 5)
+    centres = [(1, 5, 5), (1, 5, 9.9), (1, 5, 10), (1.9, 5, 5), (1.8, 8.1, 5), (1.7, 8.1, 5)]
+    # (0.8 / 1)^2 + (3.1 / 5)^2 is 1.02, and with 0.7 it is 0.87.
+    boxes = np.array([[*centre, *centre] for centre in centres])
+    assert box_overlap(boxes, nodule, "centre").tolist() == [1, 1, 0, 1, 0, 1]
+
+
 def test_overlap_of_every_pair():
     boxes, others = np.array([(0, 0, 2, 2), (0, 0, 1, 2)], float), np.array([(0, 0, 2, 2), (1, 0, 2, 2), (5, 5, 6, 6)])
     assert box_overlap(boxes[:, None], others).tolist() == [[1, 0.5, 0], [0.5, 0, 0]]

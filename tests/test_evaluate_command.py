@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 
 from vdt3d import __version__
 from vdt3d.cli import main
@@ -83,8 +84,45 @@ def test_folders_by_hand(folders: tuple[Path, Path], capsys: pytest.CaptureFixtu
     assert pd.read_csv(table).set_index("case").loc["case_2", "dice_both"] == 8 / 9
     rows = [line.split() for line in capsys.readouterr().out.splitlines()]
     organ = next(row for row in rows if row[0] == "organ")
-    assert organ == ["organ", "0.500", "0.000-1.000", "0.800", "1.000", "1.000", "1.000", "1.000", "0", "0"]
+    assert organ == ["organ", "0.500", "0.800", "1.000", "1.000", "1.000", "1.000", "0", "0"]
+    assert summary["labels"]["organ"]["dice"]["low"] is None  # two cases show nothing of the spread
     assert next(row for row in rows if row[0] == "tumour")[-2:] == ["1", "1"]  # one absent, one infinite
+
+
+def test_one_image_is_scored_in_its_plane(tmp_path: Path):
+    # Squares of 5 and 3 pixels around one middle, as PNG files: 16 and 8 pixels of outline, none inside.
+    for folder, low in (("pred", 2), ("ref", 3)):
+        (tmp_path / folder).mkdir()
+        image = np.zeros((9, 9), np.uint8)
+        image[low : 9 - low, low : 9 - low] = 1
+        Image.fromarray(image).save(tmp_path / folder / "a.png")
+    scores = evaluate(tmp_path / "pred", tmp_path / "ref", "--labels", "1")["cases"]["a"]["1"]
+    assert scores["assd"] == pytest.approx((20 + 4 * 2**0.5) / 24) and scores["nsd"] == pytest.approx(20 / 24)
+
+
+def test_labels_have_tolerances_of_their_own(folders: tuple[Path, Path], capsys: pytest.CaptureFixture):
+    labels = ("--labels", "organ=1", "tumour=2")
+    saved = evaluate(*folders, *labels, "--tolerance", "organ=2", "tumour=0.5")
+    assert saved["tolerance"] == {"organ": 2, "tumour": 0.5}
+    assert saved["cases"]["case_1"]["organ"]["nsd"] == 1
+    out = ("--out", folders[0].parent / "x.json")
+    assert "'tumour'" in refused(capsys, *folders, *labels, *out, "--tolerance", "organ=2")
+    assert "--tolerance" in refused(capsys, *folders, *labels, *out, "--tolerance", "1", "organ=2")
+    assert "organ=far" in refused(capsys, *folders, *labels, *out, "--tolerance", "organ=far")
+
+
+def test_intervals_are_by_patient_where_names_hold_them(tmp_path: Path, capsys: pytest.CaptureFixture):
+    for patient in "abc":  # each with a scan that is right and one that is missed
+        for scan, guess in enumerate((2, 4)):
+            write(tmp_path / f"ref/{patient}_{scan}.nii.gz", (1, (2, 2, 2)))
+            write(tmp_path / f"pred/{patient}_{scan}.nii.gz", (1, (2, 2, guess)))
+    folders = tmp_path / "pred", tmp_path / "ref"
+    dice = evaluate(*folders, "--labels", "1", "--group", "^(.)_")["summary"]["mean"]["dice"]
+    assert (dice["low"], dice["mean"], dice["high"]) == (0.5, 0.5, 0.5)
+    dice = evaluate(*folders, "--labels", "1")["summary"]["mean"]["dice"]
+    assert dice["low"] < 0.5 < dice["high"]
+    out = ("--out", tmp_path / "x.json")
+    assert "'a_0'" in refused(capsys, *folders, *out, "--labels", "1", "--group", "patient(.)")
 
 
 def test_without_labels_every_label_of_the_references_is_scored(folders: tuple[Path, Path]):

@@ -1,6 +1,7 @@
 """Scores of classifiers against values worked out by hand, and against scikit-learn."""
 
 import math
+import warnings
 
 import numpy as np
 import pandas as pd
@@ -109,9 +110,9 @@ def test_interval_of_an_accuracy_is_that_of_the_binomial():
 
 
 def test_groups_are_drawn_whole():
-    weights = np.concatenate(list(bootstrap_weights(4, 30, seed=0, groups=np.array(["a", "b", "a", "b"]))))
+    weights = np.concatenate(list(bootstrap_weights(4, 30, seed=0, groups=np.array(["a", "b", "a", "c"]))))
     np.testing.assert_array_equal(weights[:, 0], weights[:, 2])
-    np.testing.assert_array_equal(weights[:, 0] + weights[:, 1], 2)  # two patients are drawn each time
+    np.testing.assert_array_equal(weights[:, [0, 1, 3]].sum(1), 3)  # three patients are drawn each time
 
 
 @pytest.mark.parametrize(
@@ -182,10 +183,35 @@ def test_order_of_gathering_changes_nothing():
 
 
 def test_metric_resamples_patients_where_samples_name_them():
-    samples = cases([0.9, 0.1], [1, 1])
-    assert evaluate(samples, resamples=50)["accuracy_high"] == 1  # a resample may hold the right case twice
-    together = evaluate([sample | {"group": "one patient"} for sample in samples], resamples=50)
+    # Three patients with two cases each, one right and one wrong: any three patients have an accuracy of a half.
+    samples = cases([0.9, 0.1] * 3, [1] * 6)
+    apart = evaluate(samples, resamples=50)
+    assert apart["accuracy_low"] < 0.5 < apart["accuracy_high"]
+    patients = [sample | {"group": f"patient {place // 2}"} for place, sample in enumerate(samples)]
+    together = evaluate(patients, resamples=50)
     assert together["accuracy_low"] == together["accuracy_high"] == 0.5
+    # A case of no known patient is one of its own: it may be drawn without the right one.
+    patients[1] = samples[1]
+    assert evaluate(patients, resamples=50)["accuracy_low"] < 0.5
+
+
+@pytest.mark.parametrize("patients", [1, 2])
+def test_one_or_two_patients_have_no_interval(patients: int):
+    groups = np.arange(6) % patients
+    probabilities = np.array([0.9, 0.2, 0.7, 0.4, 0.6, 0.1])
+    with pytest.warns(UserWarning, match=f"over {patients} patients"):
+        report = score_report(
+            np.stack([1 - probabilities, probabilities], 1), np.array([1, 0, 0, 1, 1, 0]), resamples=20, groups=groups
+        )
+    assert math.isfinite(report["auc"]) and math.isnan(report["auc_low"]) and math.isnan(report["auc_high"])
+
+
+def test_few_patients_have_an_interval_and_a_warning():
+    with pytest.warns(UserWarning, match="over 9 patients"):
+        assert math.isfinite(score_report(np.full((9, 2), 0.5), np.arange(9) % 2, resamples=20)["accuracy_low"])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        score_report(np.full((10, 2), 0.5), np.arange(10) % 2, resamples=20)
 
 
 def test_metric_writes_what_was_said_of_each_case(tmp_path):
@@ -196,7 +222,9 @@ def test_metric_writes_what_was_said_of_each_case(tmp_path):
         "truth": [1, 0],
         "p0": [0.25, 0.75],
         "p1": [0.75, 0.25],
+        "group": table.group.tolist(),
     }
+    assert table.group.nunique() == 2
     assert len(list((tmp_path / "new").iterdir())) == 1  # nothing temporary is left
 
 

@@ -29,15 +29,17 @@ def said(*positive: float) -> dict[str, list]:
 
 
 def test_all_cases_better_is_as_far_as_five_cases_can_tell():
-    paired = paired_test([scored(0.51, 0.62, 0.73, 0.84, 0.95)], [scored(0.5, 0.6, 0.7, 0.8, 0.9)], "dice")
+    ours, theirs = [scored(0.51, 0.62, 0.73, 0.84, 0.95)] * 2, [scored(0.5, 0.6, 0.7, 0.8, 0.9)] * 2
+    paired = paired_test(ours, theirs, "dice")
     assert paired.difference == pytest.approx(0.03)  # of 0.01, 0.02, ..., 0.05
+    assert math.isnan(paired_test(ours[:1], theirs, "dice").p)  # one seed shows nothing of the chance in training
     assert paired.p == pytest.approx(2 / 2**5)  # all of five signs alike: one way out of 32, on either side
     assert 0.01 < paired.low < 0.03 < paired.high < 0.05
 
 
 def test_the_interval_is_that_of_the_mean_of_resampled_cases():
-    # Differences 0 and 1: the mean of two draws is 0, 1/2 or 1 with chances 1/4, 1/2, 1/4, so both ends are reached.
-    paired = paired_test([scored(0.5, 1.0)], [scored(0.5, 0.0)], "dice")
+    # Differences 0, 0, 1 and 1: one of 16 draws of four has 0 alone, one has 1 alone, so both ends are reached.
+    paired = paired_test([scored(0.5, 0.5, 1.0, 1.0)], [scored(0.5, 0.5, 0.0, 0.0)], "dice")
     assert (paired.difference, paired.low, paired.high) == (0.5, 0, 1)
     # The differences of five cases have the deviation 0.0141; that of their mean is a root of five less, 0.0063.
     paired = paired_test([scored(0.51, 0.62, 0.73, 0.84, 0.95)], [scored(0.5, 0.6, 0.7, 0.8, 0.9)], "dice")
@@ -45,17 +47,43 @@ def test_the_interval_is_that_of_the_mean_of_resampled_cases():
 
 
 def test_seeds_are_averaged_case_by_case_before_cases_are_compared():
-    ours, theirs = [scored(0.4, 0.8), scored(0.6, 0.8)], [scored(0.5, 0.7), scored(0.5, 0.9)]
+    ours = [scored(0.4, 0.8, 0.3), scored(0.6, 0.8, 0.5)]
+    theirs = [scored(0.5, 0.7, 0.4), scored(0.5, 0.9, 0.4)]
     paired = paired_test(ours, theirs, "dice")
     assert paired[:3] == pytest.approx((0, 0, 0), abs=1e-12)
 
 
 def test_equal_arms_differ_by_nothing():
-    assert paired_test([scored(0.5, 0.6)], [scored(0.5, 0.6)], "dice") == (0, 0, 0, 1)
+    arm = [scored(0.5, 0.6, 0.7)] * 2
+    assert paired_test(arm, arm, "dice") == (0, 0, 0, 1)
+
+
+def test_patients_are_resampled_and_tested_as_one():
+    # Two patients gain 0.2 in one case and lose it in another; a third gains 0.1 twice: the patients' means are 0, 0
+    # and 0.1, of which one sign is known, so p is 1; resamples of patients reach from 0 to 0.1.
+    names = [f"scan {number}" for number in range(6)]
+    patients = {"name": names, "group": ["a", "b", "c", "a", "b", "c"]}
+    ours = patients | {"score": [0.7, 0.7, 0.6, 0.3, 0.3, 0.6]}
+    theirs = patients | {"score": [0.5] * 6}
+    paired = paired_test([ours] * 2, [theirs] * 2, "dice")
+    assert paired == pytest.approx((0.1 / 3, 0, 0.1, 1), abs=1e-9)
+    # The same rows as scans of their own scatter from -0.2 to 0.2.
+    alone = [{key: arm[key] for key in ("name", "score")} for arm in (ours, theirs)]
+    assert paired_test(alone[:1], alone[1:], "dice").low < -0.05
+
+
+def test_areas_are_compared_over_patients():
+    # Each of three patients has a positive and a negative scan, ranked right by one arm and wrong by the other.
+    truth = {"name": list("abcdef"), "truth": [0, 1] * 3, "group": [1, 1, 2, 2, 3, 3]}
+    right, wrong = truth | {"p1": [0.1, 0.9] * 3}, truth | {"p1": [0.9, 0.1] * 3}
+    assert paired_test([right], [wrong], "auc")[:3] == (1, 1, 1)
+    one_patient = [arm | {"group": [1] * 6} for arm in (right, wrong)]
+    paired = paired_test(one_patient[:1], one_patient[1:], "auc")
+    assert paired.difference == 1 and math.isnan(paired.low)
 
 
 def test_a_case_without_score_is_left_out():
-    paired = paired_test([scored(0.6, None, 0.8)], [scored(0.5, 0.9, 0.7)], "dice")
+    paired = paired_test([scored(0.6, None, 0.8, 0.4)], [scored(0.5, 0.9, 0.7, 0.3)], "dice")
     assert paired[:3] == pytest.approx((0.1, 0.1, 0.1))
     assert all(map(math.isnan, paired_test([scored(None)], [scored(0.5)], "dice")))
 
@@ -163,6 +191,16 @@ def test_an_arm_that_does_not_get_there_and_a_comparison_without_scratch():
     alone = comparison_table(worse, "dice")
     assert alone[["difference", "needed"]].isna().all(axis=None)
     assert "| acs |  | 2.00 M |" in markdown(alone, "dice")
+
+
+def test_test_cases_that_chose_the_checkpoints_are_named():
+    shared = [one | {"test": one["test"] | {"validation_cases": 5}} for one in results()]
+    text = markdown(comparison_table(shared, "dice"), "dice")
+    assert "5 test cases chose the checkpoints" in text and "validation cases" not in markdown(
+        comparison_table(results(), "dice"), "dice"
+    )
+    one_seed = [result for result in results() if result["seed"] == 0]
+    assert "no p-value from a single seed" in markdown(comparison_table(one_seed, "dice"), "dice")
 
 
 def test_no_results_no_table():

@@ -11,10 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from mmengine.evaluator import Evaluator
 
-from vdt3d.engine import CheckpointHook
 from vdt3d.evaluation import (
     Detections,
     coco_scores,
+    direction_of,
     froc_curve,
     froc_report,
     match,
@@ -73,6 +73,7 @@ def test_means_over_the_rates():
     assert tuple(scores) == NAMES
     assert scores["froc"] == pytest.approx((1 / 3 + 5) / 6)  # 1/3 at 0.5, 1 at 1, 2, 4, 8 and 16
     assert scores["froc_to_4"] == pytest.approx((1 / 3 + 3) / 4)
+    assert scores["froc_luna16"] == pytest.approx((0 + 0 + 1 / 3 + 4) / 7)
 
 
 def test_one_box_may_hit_several_and_a_second_on_the_same_is_neither():
@@ -225,13 +226,13 @@ def test_weights_are_images_said_again(images, seed):
 
 
 def test_intervals_follow_the_groups():
-    report = froc_report(match(GOLDEN), resamples=200)
+    report = froc_report(match(GOLDEN * 2), resamples=200)
     # Of the first image alone: hits at 0.9 and 0.3 around one false positive per image; of the second alone: its hit
     # follows a false positive. So at 0.5 sensitivity is 1/2, 1/3 or 0, and at 1 it is always 1.
     assert (report["scores"]["sensitivity_0.5_low"], report["scores"]["sensitivity_0.5_high"]) == (0, 0.5)
     assert (report["scores"]["sensitivity_1_low"], report["scores"]["sensitivity_1_high"]) == (1, 1)
     assert report["curve"]["low"][CURVE.tolist().index(0.5)] == 0
-    together = froc_report(match(GOLDEN), resamples=20, groups=np.array(["patient", "patient"]))["scores"]
+    together = froc_report(match(GOLDEN * 3), resamples=20, groups=np.arange(6) // 2)["scores"]
     assert together["froc_low"] == together["froc"] == together["froc_high"]
 
 
@@ -318,21 +319,22 @@ def sample(name: str, truth=(), said=(), *, slices=((4, 5), (4, 5)), affine=AFFI
     return answer
 
 
-def golden(**known) -> list[DetectionSample]:
-    """The golden example in windows, the truth with facts."""
+def golden(copies: int = 1, **known) -> list[DetectionSample]:
+    """The golden example in windows, the truth with facts; ``copies`` of it."""
     facts = [
         {"type": ["lung", "soft tissue"], "diameter_mm": [9.9, 30.0], "noisy": [False, True]},
         {"type": ["lung"], "diameter_mm": [30.1], "noisy": [False]},
     ]
     return [
         sample(
-            f"scan/{number}",
+            f"scan/{2 * copy + number}",
             each.truth.tolist(),
             np.column_stack([each.boxes, each.scores]).tolist(),
-            group=f"patient {number}",
+            group=f"patient {2 * copy + number}",
             **known,
             **facts[number],
         )
+        for copy in range(copies)
         for number, each in enumerate(GOLDEN)
     ]
 
@@ -365,20 +367,20 @@ def test_sizes_by_hand(tmp_path):
 
 
 def test_patients_are_drawn_whole_where_all_are_known():
-    apart = evaluate(golden(), resamples=50)
+    apart = evaluate(golden(3), resamples=50)
     assert apart["froc_low"] < apart["froc"] < apart["froc_high"]
     assert "sensitivity_4_type_lung_low" in apart and "map_low" not in apart
-    for each in (one := golden()):
-        each.set_metainfo({"group": "the same"})
-    together = evaluate(one, resamples=50)
+    for number, each in enumerate(pairs := golden(3)):
+        each.set_metainfo({"group": f"patient {number // 2}"})
+    together = evaluate(pairs, resamples=50)
     assert together["froc_low"] == together["froc"] == together["froc_high"]
-    one[0].set_metainfo({"group": ""})
-    assert evaluate(one, resamples=50) == apart
+    pairs[0].set_metainfo({"group": ""})  # it is drawn by itself
+    assert evaluate(pairs, resamples=50)["froc_low"] < together["froc_low"]
 
 
 def test_a_best_checkpoint_can_be_chosen_by_it():
     assert "froc" in evaluate(golden())
-    assert CheckpointHook(save_best="froc").sign == 1
+    assert direction_of("froc", [METRICS.build({"type": "DetectionScores"})], "save_best") == "greater"
 
 
 def test_noisy_boxes_can_be_left_out():
@@ -424,7 +426,8 @@ def test_files(tmp_path):
         "leave_out_noisy": True,
     }
     assert [report[key] for key in ("images", "boxes", "left_out", "detections")] == [2, 2, 1, 7]
-    assert {name: scores[name] for name in report["scores"]} == report["scores"]
+    told = {name: None if math.isnan(scores[name]) else scores[name] for name in report["scores"]}
+    assert told == report["scores"] and told["froc_low"] is None  # two patients have no interval
     assert report["parts"]["type_lung"]["boxes"] == 2
     assert report["parts"]["type_soft_tissue"] == {"boxes": 0, "scores": dict.fromkeys(_with_ends(NAMES))}  # null
     table = pd.read_csv(out.with_suffix(".csv"), dtype={"image": str})
@@ -482,7 +485,7 @@ def test_bad_settings_are_refused_at_once(options, message):
 
 def reports(folder: Path) -> dict[str, Path]:
     runs = {"3D": folder / "3d.json", "2D": folder / "2d.json"}
-    evaluate(golden(), out=str(runs["3D"]), resamples=20)
+    evaluate(golden(2), out=str(runs["3D"]), resamples=20)
     evaluate([sample("a", [(0, 0, 9, 9)], [(0, 0, 9, 9, 0.9)])], out=str(runs["2D"]))
     return runs
 

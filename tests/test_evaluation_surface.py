@@ -20,7 +20,7 @@ def mask(shape: tuple[int, ...], *places: tuple) -> np.ndarray:
     return array
 
 
-@pytest.mark.parametrize("definition", ["monai", "medpy", "chaos"])
+@pytest.mark.parametrize("definition", ["monai", "medpy", "chaos", "lits"])
 def test_two_voxels_apart(definition):
     one, other = mask((9, 5, 5), (2, 2, 2)), mask((9, 5, 5), (5, 2, 2))  # three slices of 2 mm
     found = surface_scores(one, other, (2, 1, 1), definition=definition, tolerance=5.9)
@@ -50,6 +50,52 @@ def test_only_chaos_sees_no_surface_where_the_volume_ends():
     assert surface_scores(thick, thin, (2, 1, 1), definition="chaos") == {"hd95": 2, "assd": 2, "mssd": 2, "nsd": 0}
     found = surface_scores(thick, thin, (2, 1, 1))
     assert found == pytest.approx({"hd95": 2, "assd": 60 / 116, "mssd": 2, "nsd": 90 / 116})
+
+
+def test_lits_counts_neighbours_across_edges():
+    # Of a cube of four voxels a side 8 are inside, by 6 neighbours and by 18. Without a voxel in the middle of an edge
+    # of the cube, an inner voxel has a neighbour outside across that edge.
+    whole = mask((6, 6, 6), (slice(1, 5),) * 3)
+    cut = whole.copy()
+    cut[1, 1, 2] = False
+    surface = {name: surface_scores(cut, cut, UNIT, definition=name)["nsd"] for name in ("monai", "lits")}
+    assert surface == {"monai": 1, "lits": 1}
+    # Both surfaces are the cube's 56 voxels; without the voxel, 55 of them, and 56 with the inner one it uncovers. The
+    # removed voxel is 1 mm from the rest, and the inner one 1 mm from the cube's surface.
+    assert surface_scores(whole, cut, UNIT, definition="monai")["assd"] == pytest.approx(1 / (56 + 55))
+    assert surface_scores(whole, cut, UNIT, definition="lits")["assd"] == pytest.approx(2 / (56 + 56))
+
+
+PLANE = (np.zeros((1, 40, 40), bool), np.zeros((1, 40, 40), bool))
+PLANE[0][0, 10:30, 12:30] = PLANE[1][0, 13:36, 10:27] = True
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_one_slice_is_scored_in_its_plane(axis: int):
+    # Two outlines of squares, 3 and 5 pixels wide, around one middle: the voxels inside are no surface, though nothing
+    # lies above and below. The small one's 8 pixels are 1 mm from the large one's 16, of which 12 are 1 mm away and the
+    # 4 corners sqrt(2).
+    masks = [mask((1, 9, 9), (0, slice(low, 9 - low), slice(low, 9 - low))) for low in (3, 2)]
+    spacing = np.insert([1.0, 1.0], axis, 7.0)
+    small, large = (np.moveaxis(one, 0, axis) for one in masks)
+    found = surface_scores(small, large, spacing, tolerance=1)
+    root = math.sqrt(2)
+    wanted = {"hd95": root, "assd": (20 + 4 * root) / 24, "mssd": root, "nsd": 20 / 24}
+    assert found == pytest.approx(wanted)
+
+
+@pytest.mark.parametrize("definition", ["monai", "deepmind"])
+def test_one_slice_scores_as_monai_scores_an_image(definition: str):
+    ours = surface_scores(*PLANE, (4.0, 1.0, 1.5), definition=definition, tolerance=2.0)
+    images = [torch.tensor(one)[None].float() for one in PLANE]
+    settings = dict(include_background=True, spacing=(1.0, 1.5))
+    subvoxels = definition == "deepmind"
+    nsd = compute_surface_dice(*images, [2.0], use_subvoxels=subvoxels, **settings).item()
+    assert ours["nsd"] == pytest.approx(nsd, rel=1e-5)
+    if definition == "monai":
+        assd = compute_average_surface_distance(*images, symmetric=True, **settings).item()
+        hd95 = compute_hausdorff_distance(*images, percentile=95, **settings).item()
+        assert (ours["assd"], ours["hd95"]) == pytest.approx((assd, hd95), rel=1e-5)
 
 
 def test_under_chaos_a_mask_that_fills_the_volume_has_no_surface():

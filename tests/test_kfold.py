@@ -1,6 +1,7 @@
 """Cross-validation: every case is held out once, its patient with it, and what is pooled is worked out by hand."""
 
 import json
+import math
 import pickle
 from argparse import Namespace
 from itertools import combinations
@@ -13,7 +14,7 @@ import tiny
 from mmengine.config import Config
 
 from vdt3d.cli import jobs, kfold, main
-from vdt3d.engine.folds import dealt, fold_configs, pool
+from vdt3d.engine.folds import dealt, fold_configs, pool, use_of_held_out
 from vdt3d.registry import DATASETS
 
 CASES = 12
@@ -132,7 +133,8 @@ def test_labels_are_pooled_over_cases(tmp_path: Path):
     for number, cases in enumerate(of_folds):
         folder = tmp_path / f"fold{number}"
         folder.mkdir()
-        (folder / "cases.json").write_text(json.dumps({"cases": cases}))
+        content = {"cases": cases, "groups": {name: f"patient {name}" for name in cases}}
+        (folder / "cases.json").write_text(json.dumps(content))
         (folder / "cases.csv").write_text(f"case,dice_liver\n{next(iter(cases))},0.5\n")
         (folder / "result.json").write_text(json.dumps({"scores": {"dice": [0.7, 0.5][number], "dice_low": 0.1}}))
     report = pool(config, tmp_path, 2)
@@ -143,6 +145,50 @@ def test_labels_are_pooled_over_cases(tmp_path: Path):
     assert report["mean"] == {"dice": pytest.approx(0.6)} and report["std"]["dice"] == pytest.approx(0.1 * 2**0.5)
     assert pd.read_csv(tmp_path / "out_of_fold.csv").fold.tolist() == [0, 1]
     assert report["complete"] and not pool(config, tmp_path, 3)["complete"]
+    assert math.isnan(report["pooled"]["dice_low"])  # two patients show nothing of the spread
+
+
+def results_of(folder: Path, kind: str, content: str) -> None:
+    """The results of one fold, whose cases lie in ``kind``."""
+    (folder / "fold0").mkdir()
+    (folder / "fold0" / kind).write_text(content)
+    (folder / "fold0" / "result.json").write_text(json.dumps({"scores": {"dice": 0.5}}))
+
+
+def test_pooled_dice_has_an_interval_by_patient(tmp_path: Path):
+    # Three patients with a scan of Dice 0.4 and one of 0.8 each: whoever is drawn, the mean is 0.6.
+    cases = {f"{patient}{scan}": {"liver": {"dice": dice}} for patient in "abc" for scan, dice in ((0, 0.4), (1, 0.8))}
+    content = {"cases": cases, "groups": {name: name[0] for name in cases}}
+    results_of(tmp_path, "cases.json", json.dumps(content))
+    (tmp_path / "fold0/cases.csv").write_text("case,dice_liver\na0,0.4\n")
+    pooled = pool(segmentation(tmp_path), tmp_path, 1)["pooled"]
+    assert [pooled[f"dice{end}"] for end in ("", "_low", "_high")] == pytest.approx([0.6] * 3)
+    (tmp_path / "fold0/cases.json").write_text(json.dumps(content | {"groups": {name: name for name in cases}}))
+    pooled = pool(segmentation(tmp_path), tmp_path, 1)["pooled"]
+    assert pooled["dice_liver_low"] < 0.5 and pooled["dice_liver_high"] > 0.7
+    (tmp_path / "fold0/cases.json").write_text(json.dumps({"cases": cases}))
+    with pytest.raises(ValueError, match=r"cases\.json.*result\.json"):
+        pool(segmentation(tmp_path), tmp_path, 1)
+
+
+def test_pooled_areas_have_an_interval_by_patient(tmp_path: Path):
+    # Each of three patients has two scans classified right and two wrong: any three have an accuracy of a half.
+    scans = [(0, 0.1), (1, 0.9), (0, 0.8), (1, 0.2)]
+    rows = [f"{p}{n},{t},{1 - q},{q},{p}" for p in "abc" for n, (t, q) in enumerate(scans)]
+    results_of(tmp_path, "cases.csv", "\n".join(["name,truth,p0,p1,group", *rows]))
+    config = tiny.config(tmp_path, length=CASES)
+    pooled = pool(config, tmp_path, 1)["pooled"]
+    assert pooled["accuracy_low"] == pooled["accuracy"] == pooled["accuracy_high"] == 0.5
+    (tmp_path / "fold0/cases.csv").write_text("name,truth,p0,p1\na,0,1,0\n")
+    with pytest.raises(ValueError, match=r"cases\.csv.*result\.json"):
+        pool(config, tmp_path, 1)
+
+
+def test_what_follows_the_scores_of_held_out_cases_is_named(tmp_path: Path):
+    assert "nothing is chosen" in use_of_held_out(tiny.config(tmp_path))
+    stopping = tiny.config(tmp_path, hooks=(dict(type="EarlyStopHook", monitor="auc"),))
+    plateau = tiny.config(tmp_path, param_scheduler=dict(type="ReduceOnPlateauLR", monitor="auc"))
+    assert "EarlyStopHook" in use_of_held_out(stopping) and "ReduceOnPlateauLR" in use_of_held_out(plateau)
 
 
 def test_nothing_is_pooled_of_nothing(tmp_path: Path):
@@ -160,7 +206,7 @@ def test_folds_are_trained_once_and_scored_together(tmp_path: Path, config: Path
     main(words)
     assert in_process == ["fold 1", "fold 0", "fold 2"]
     said = capsys.readouterr().out
-    assert "pooled" in said and "accuracy" in said
+    assert "pooled" in said and "accuracy" in said and "held out" in said
 
     cases = pd.read_csv(tmp_path / "runs/out_of_fold.csv")
     assert len(cases) == CASES and cases.groupby("fold").size().tolist() == [4, 4, 4]

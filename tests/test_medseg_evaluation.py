@@ -129,8 +129,25 @@ def test_intervals_resample_cases_or_patients():
     dice = summary(cases)["labels"]["organ"]["dice"]
     assert dice["mean"] == 0.75
     assert (dice["low"], dice["high"]) == pytest.approx((0.75 - 1.96 * 0.0433, 0.75 + 1.96 * 0.0433), abs=0.012)
-    together = summary(cases, groups=dict.fromkeys(cases, "one patient"))["labels"]["organ"]["dice"]
+    patients = {
+        name: f"patient {number // 4}" for number, name in enumerate(cases)
+    }  # of each one case in four is wrong
+    together = summary(cases, groups=patients)["labels"]["organ"]["dice"]
     assert (together["low"], together["high"]) == (0.75, 0.75)
+    alone = summary(cases, groups=dict.fromkeys(cases, "one patient"))["mean"]["dice"]
+    assert alone["mean"] == 0.75 and math.isnan(alone["low"]) and math.isnan(alone["high"])
+
+
+def test_each_label_has_a_tolerance_of_its_own():
+    guess, truth = np.zeros((2, 1, 5, 9, 9), np.uint8)
+    guess[0, 2, 2, 2] = truth[0, 2, 2, 3] = 1  # 1 mm apart
+    guess[0, 2, 6, 2] = truth[0, 2, 6, 4] = 2  # 2 mm apart
+    maps, labels = (LabelMap(guess), LabelMap(truth)), {"near": 1, "far": 2}
+    scores = case_scores(*maps, labels, tolerance={"far": 2.0, "near": 0.5})
+    assert (scores["near"]["nsd"], scores["far"]["nsd"]) == (0, 1)
+    assert [case_scores(*maps, labels, tolerance=1.0)[name]["nsd"] for name in labels] == [1, 0]
+    with pytest.raises(ValueError, match="'near'"):
+        case_scores(*maps, labels, tolerance={"far": 2.0})
 
 
 def test_no_cases_is_an_error():

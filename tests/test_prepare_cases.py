@@ -13,6 +13,8 @@ import pytest
 
 from medseg.datasets import VolumeSegmentation
 from medseg.datasets.prepare import Report, prepare
+from medseg.datasets.prepare.cases import PERCENTS
+from medseg.datasets.prepare.fingerprint import mixture_percentiles
 from vdt3d.cli import main
 from vdt3d.cli.prepare import _spacing
 from vdt3d.io import ScanError, cache, list_cases, read_case, write_nifti
@@ -108,6 +110,25 @@ def test_the_fingerprint_is_as_worked_out_by_hand(two: Path):
         20,
         0,
     ]
+
+
+def test_percentiles_are_those_of_the_mixture_of_cases():
+    # One case is even from 0 to 100, one from 100 to 300: below 100 lies half of the mixture, and of the second case one
+    # percent, half a percent of the mixture, beyond 298.
+    percents = np.linspace(0, 100, 5)
+    even = np.stack([percents, 100 + 2 * percents])
+    assert mixture_percentiles(even, percents, (0.5, 50, 75, 99.5)) == pytest.approx([1, 100, 200, 298])
+    # Of a case of equal voxels and one from 0 to 100, a quarter of the mixture is below 50 and half is 50.
+    jump = np.stack([np.full(5, 50.0), percents])
+    assert mixture_percentiles(jump, percents, (10, 25, 50, 75, 90)) == pytest.approx([20, 50, 50, 50, 80])
+
+
+def test_percentiles_of_skewed_cases_are_those_of_all_voxels_with_equal_weight():
+    rng = np.random.default_rng(0)
+    cases = [rng.exponential(100 + 50 * number, 4000) for number in range(6)]
+    quantiles = np.array([np.percentile(case, PERCENTS) for case in cases])
+    found = mixture_percentiles(quantiles, PERCENTS, (0.5, 50, 99.5))
+    assert found == pytest.approx(np.percentile(np.concatenate(cases), (0.5, 50, 99.5)), rel=0.005)
 
 
 def test_whole_scans_are_made_like_the_prepared_cases(two: Path):

@@ -16,6 +16,7 @@ from mmpretrain.structures import DataSample
 from torch import Tensor, nn
 
 from vdt3d.engine import EarlyStopHook, LayerDecayConstructor, PenaltyHook, UnfreezeHook
+from vdt3d.evaluation import ClassificationScores
 from vdt3d.models.backbones.layer_order import layer_order, part_of
 from vdt3d.models.classifiers.batch_mixing import CutMix3D
 from vdt3d.models.layers import GaussianNoise, SpatialDropout, insert_layers
@@ -51,7 +52,9 @@ def a_run(model: nn.Module, **facts) -> SimpleNamespace:
     """What hooks ask a runner for."""
     hub = SimpleNamespace(runtime_info={})
     hub.update_info = hub.runtime_info.__setitem__
+    evaluator = SimpleNamespace(metrics=[ClassificationScores()])
     common = dict(model=model, bare_model=model, by_iterations=False, training=True, cfg={}, message_hub=hub)
+    common["val_loop"] = SimpleNamespace(evaluator=evaluator)
     return SimpleNamespace(**common, logger=logging.getLogger("test"), **facts)
 
 

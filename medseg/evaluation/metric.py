@@ -89,8 +89,7 @@ class CaseMetric(BaseMetric):
         drawn_as_one = units(list(cases), groups)
         report, scores = self.sum_up(cases, drawn_as_one and dict(zip(cases, drawn_as_one, strict=True)))
         self.table = case_table(cases)
-        missing = [f"'{label}'" for label in next(iter(cases.values())) if not any(_has(case[label]) for case in cases.values())]
-        self.absent = f"no case with label {', '.join(missing)}" if missing else ""
+        self.absent = _absent(cases)
         if self.out is not None:
             for path in {self.out, self.out.with_suffix(".csv")}:
                 known = dict(zip(cases, codes(list(cases), groups), strict=True))
@@ -176,9 +175,16 @@ class SegmentationScores(CaseMetric):
         return labels
 
 
-def _has(scores: Mapping[str, float]) -> bool:
-    """Return whether a case has a label in either map, or its metric does not tell."""
-    return not any(name.startswith("dice") and math.isnan(value) for name, value in scores.items())
+def _absent(cases: Mapping[str, Scores]) -> str:
+    """Return a text that names the labels that no case has in either map; '' for none."""
+    labels = {label: [case[label] for case in cases.values()] for label in next(iter(cases.values()))}
+    missing = [f"'{label}'" for label, scores in labels.items() if all(map(_is_empty, scores))]
+    return f"no case with label {', '.join(missing)}" if missing else ""
+
+
+def _is_empty(scores: Mapping[str, float]) -> bool:
+    """Return whether the Dice of a case and label is nan: neither map has the label."""
+    return any(name.startswith("dice") and math.isnan(value) for name, value in scores.items())
 
 
 def flat(report: Mapping[str, Any]) -> dict[str, float]:

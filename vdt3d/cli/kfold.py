@@ -7,6 +7,7 @@ where they stopped. Several processes may share a --work-dir: --fold "$SLURM_ARR
 under torchrun. Whoever finds all results there sums up.
 """
 
+import math
 from argparse import ArgumentParser, Namespace
 from collections.abc import Mapping
 from pathlib import Path
@@ -49,7 +50,9 @@ def run(args: Namespace) -> None:
     if len(done) == args.folds or (args.summarise and done):
         from rich.console import Console
 
-        Console(highlight=False).print(table(pool(configs[0], base, args.folds)))
+        report = pool(configs[0], base, args.folds)
+        Console(highlight=False).print(table(report))
+        say(f"the cases held out: {report['held_out']}")
         say(f"all scores are in {base / 'kfold.json'}, the cases in {base / 'out_of_fold.csv'}")
     conclude("folds", missing=args.folds - len(done), total=args.folds, failed=failed)
 
@@ -93,7 +96,8 @@ def table(report: Mapping[str, Any]):
     for name in dict.fromkeys([*pooled, *report["mean"]]):
         if name.endswith(("_low", "_high")):
             continue
-        ends = [pooled[f"{name}_{end}"] for end in ("low", "high") if f"{name}_{end}" in pooled]
+        ends = [pooled.get(f"{name}_{end}", math.nan) for end in ("low", "high")]
+        ends = [] if any(map(math.isnan, ends)) else ends
         cells = (pooled.get(name), report["mean"].get(name), report["std"].get(name))
         of_all, mean, std = ("" if value is None else f"{value:.4f}" for value in cells)
         rows.add_row(name, of_all, " to ".join(f"{end:.3f}" for end in ends), mean, std)

@@ -1,6 +1,7 @@
 """Test the model of a config with the weights of a checkpoint; of several, the mean of their probabilities decides."""
 
 import json
+import math
 from argparse import ArgumentParser, Namespace
 from collections.abc import Mapping
 from pathlib import Path
@@ -76,7 +77,8 @@ def table(scores: Mapping[str, float]):
     rows = Table("score", "value", "95 % interval", box=None, pad_edge=False)
     for name, value in scores.items():
         if not name.endswith(("_low", "_high")):
-            ends = [scores[f"{name}_{end}"] for end in ("low", "high") if f"{name}_{end}" in scores]
+            ends = [scores.get(f"{name}_{end}", math.nan) for end in ("low", "high")]
+            ends = [] if any(map(math.isnan, ends)) else ends  # of one or two patients there is no interval
             shown = f"{value:.4f}" if isinstance(value, float) else str(value)
             rows.add_row(name, shown, " to ".join(f"{end:.3f}" for end in ends))
     return rows

@@ -56,7 +56,7 @@ def run(args: Namespace) -> None:
         space,
         trainer(config, score),
         trials=args.trials,
-        greater=greater_is_better(score),
+        greater=greater_is_better(score, config),
         seed=args.seed,
         identity=study_digests(config, score),
     )

@@ -29,8 +29,8 @@ class VolumeClassification(VolumeDataset):
         reader: options of ``vdt3d.io.read_volume``, such as ``dict(channels=4)`` or ``dict(nan="zero")``.
 
     Raises:
-        ValueError: the table is missing or lacks a column, a target or split in it is unknown, a volume is listed
-            twice, or a patient is in more than one part.
+        ValueError: the table is missing, lacks a column or has a single class, a target or split in it is unknown, a
+            volume is listed twice, or a patient is in more than one part.
     """
 
     def __init__(
@@ -82,6 +82,11 @@ class VolumeClassification(VolumeDataset):
         if numbered and (highest := max(map(int, targets))) >= MOST_CLASSES:
             raise ValueError(f"{self.table}: target {highest} is no class index; number classes from 0, or name them")
         found = [str(index) for index in range(highest + 1)] if numbered else sorted(set(targets))
+        if targets.nunique() < 2 and not self._metainfo["classes"]:
+            raise ValueError(
+                f"{self.table}: all {len(targets)} rows have the target '{targets.iloc[0]}'; two classes or more are "
+                "needed. Add cases of another class, or give classes=(...) to test on cases of one class"
+            )
         names = self._metainfo["classes"] or tuple(found)
         index_of = {str(index) if numbered else name: index for index, name in enumerate(names)}
         if unknown := sorted(set(targets) - set(index_of)):

@@ -15,6 +15,7 @@ from vdt3d.engine.hooks.regularise import InsertHook, PenaltyHook
 from vdt3d.engine.hooks.report import ReportHook
 from vdt3d.engine.hooks.run_record import RunRecordHook
 from vdt3d.engine.hooks.swa import SWAHook
+from vdt3d.engine.hooks.test_notes import TestNotesHook
 from vdt3d.engine.hooks.unfreeze import UnfreezeHook
 from vdt3d.engine.hooks.watch import WatchHook
 from vdt3d.engine.layer_decay import LayerDecayConstructor
@@ -48,6 +49,7 @@ __all__ = [
     "Runner",
     "SWAHook",
     "ScoresHook",
+    "TestNotesHook",
     "UnfreezeHook",
     "ValLoop",
     "WatchHook",

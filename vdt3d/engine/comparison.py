@@ -282,7 +282,10 @@ def train_and_test(config: Config, score: str) -> dict[str, Any]:
 
     best = folder / f"best_{score}.pth"
     if not best.is_file():
-        raise FileNotFoundError(f"{best}: there is none, so no validation gave a '{score}'; is val_interval too long?")
+        raise FileNotFoundError(
+            f"{best}: not found, since no validation gave a number for '{score}'; the log names the class that "
+            "validation lacks, or val_interval is longer than the run"
+        )
     testing = deepcopy(config)
     testing.work_dir, testing.load_from, testing.resume = str(folder / "test"), str(best), False
     scores = Runner.from_cfg(testing).test()
@@ -310,13 +313,15 @@ def _finite(value: float) -> float | None:
 def read_cases(path: Path, score: str) -> dict[str, list]:
     """What an evaluator of ``EVALUATORS`` wrote of each case, as the columns that a result holds."""
     if path.suffix == ".csv":
-        table = pd.read_csv(path, dtype={"name": str}, keep_default_na=False)
+        table = pd.read_csv(path, dtype={"name": str, "group": str}, keep_default_na=False)
         return table.drop(columns="p0" if "p2" not in table else []).round(6).to_dict("list")
-    cases = json.loads(path.read_text(encoding="utf-8"))["cases"]
+    content = json.loads(path.read_text(encoding="utf-8"))
+    cases = content["cases"]
     of_labels = [[label[score] for label in labels.values() if label[score] is not None] for labels in cases.values()]
     return {
         "name": list(cases),
         "score": [round(float(np.mean(values)), 6) if values else None for values in of_labels],
+        "group": [content["groups"][name] for name in cases],
     }
 
 

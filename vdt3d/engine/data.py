@@ -216,3 +216,19 @@ def _obey_the_parent_alone(worker: int) -> None:
 def _collate(config: dict) -> Callable:
     config = dict(config)
     return partial(FUNCTIONS.get(config.pop("type")), **config)
+
+
+def require_two_classes(dataset: KeyedDataset) -> None:
+    """Raise ValueError for a training set of a classifier whose cases all have one class: there is nothing to learn."""
+    cases = getattr(dataset, "dataset", dataset)
+    listed = getattr(cases, "targets", None) or getattr(cases, "get_gt_labels", None)
+    if not callable(listed):
+        return
+    found = np.unique(listed())
+    if len(found) == 1:
+        classes = dataset.metainfo.get("classes") or ()
+        name = f"'{classes[found[0]]}'" if found[0] < len(classes) else str(found[0])
+        raise ValueError(
+            f"{type(cases).__name__}: all {len(cases)} training cases have class {name}; training takes cases of two "
+            "classes or more. Add cases, or correct the column or list that divides them"
+        )

@@ -18,9 +18,12 @@ from mmengine.registry import init_default_scope
 
 from vdt3d.datasets.splits import deal
 from vdt3d.engine.comparison import EVALUATORS, cases_of
+from vdt3d.engine.hooks.test_notes import VALIDATION_CASES
 from vdt3d.engine.runner import Runner
+from vdt3d.engine.score_rules import follows_score
 from vdt3d.engine.work_dir import latest_checkpoint
 from vdt3d.evaluation.classification import score_report
+from vdt3d.evaluation.intervals import bootstrap_weights, interval, weighted_means
 from vdt3d.registry import DATASETS
 from vdt3d.utils.files import write_aside, write_json
 
@@ -138,23 +141,26 @@ def pool(config: Config, base: Path, folds: int) -> dict[str, Any]:
 
     Returns:
         ``folds``: number to scores. ``mean`` and ``std`` over the folds (n - 1), by score. ``pooled``: scores of all
-        cases held out, as of one test: of ``ClassificationScores`` with intervals; of ``SegmentationScores`` the means
-        over cases, all labels' and each one's; of others nothing.
+        cases held out, as of one test, with 95 % intervals by patient: of ``ClassificationScores`` all of them; of
+        ``SegmentationScores`` the means over cases, all labels' and each one's; of others nothing. ``held_out``: how
+        the held-out cases, which are validated too, took part in the training.
 
     Raises:
-        ValueError: no fold has a result.
+        ValueError: no fold has a result, or the cases of a fold have no ``group``.
     """
     found = {k: base / f"fold{k}" for k in range(folds) if (base / f"fold{k}/result.json").exists()}
     if not found:
         raise ValueError(f"{base}: no fold has a result yet")
     scores = {k: json.loads((path / "result.json").read_text(encoding="utf-8"))["scores"] for k, path in found.items()}
     table = pd.DataFrame.from_dict(scores, orient="index").astype(float)
-    table = table[[name for name in table if not name.endswith(("_low", "_high"))]]
+    table = table[[name for name in table if not name.endswith(("_low", "_high")) and name != VALIDATION_CASES]]
     kinds = [evaluator.type for evaluator in _evaluators(config) if evaluator.type in EVALUATORS]
     pooled: dict[str, float] = {}
     for kind in kinds:
         files = {k: path / EVALUATORS[kind].file for k, path in found.items()}
-        cases = [pd.read_csv(path.with_suffix(".csv")).assign(fold=k) for k, path in files.items()]
+        cases = [
+            pd.read_csv(path.with_suffix(".csv"), dtype={"group": str}).assign(fold=k) for k, path in files.items()
+        ]
         together = pd.concat(cases, ignore_index=True)
         write_aside(base / "out_of_fold.csv", lambda aside, rows=together: rows.to_csv(aside, index=False))
         pooled |= _of_classes(together) if kind == "ClassificationScores" else _of_labels(list(files.values()))
@@ -163,20 +169,39 @@ def pool(config: Config, base: Path, folds: int) -> dict[str, Any]:
         "mean": table.mean().to_dict(),
         "std": table.std().to_dict(),
         "pooled": pooled,
+        "held_out": use_of_held_out(config),
         "complete": len(found) == folds,
     }
     write_json(base / "kfold.json", report)
     return report
 
 
+def use_of_held_out(config: Config) -> str:
+    """Return how the held-out cases, on which each fold is validated, took part in its training."""
+    schedulers = config.get("param_scheduler") or []
+    parts = [*config.get("custom_hooks", []), *([schedulers] if isinstance(schedulers, Mapping) else schedulers)]
+    choosing = [str(part["type"]) for part in parts if isinstance(part, Mapping) and follows_score(part)]
+    if choosing:
+        return f"{', '.join(choosing)} followed scores of the cases held out: their test scores are too high"
+    return "validated in training, but nothing is chosen by them: the last checkpoint of each fold is tested"
+
+
 def _of_classes(table: pd.DataFrame) -> dict[str, float]:
     probabilities = table[[name for name in table if name[0] == "p" and name[1:].isdigit()]].to_numpy(float)
-    return score_report(probabilities, table.truth.to_numpy(), resamples=RESAMPLES)
+    if "group" not in table or table.group.isna().any():
+        raise ValueError(_no_groups("cases.csv"))
+    groups = pd.factorize(table.group)[0]
+    return score_report(probabilities, table.truth.to_numpy(), resamples=RESAMPLES, groups=groups)
 
 
 def _of_labels(paths: Sequence[Path]) -> dict[str, float]:
-    """Means over cases; of a case, over the labels it has, as ``SegmentationScores`` has them."""
-    cases = [case for path in paths for case in json.loads(path.read_text(encoding="utf-8"))["cases"].values()]
+    """Return means over cases, with 95 % intervals; of a case, over its labels, as ``SegmentationScores``."""
+    contents = [json.loads(path.read_text(encoding="utf-8")) for path in paths]
+    if not all("groups" in content for content in contents):
+        raise ValueError(_no_groups("cases.json"))
+    groups = [content["groups"][name] for content in contents for name in content["cases"]]
+    groups = pd.factorize(np.array(groups))[0]
+    cases = [case for content in contents for case in content["cases"].values()]
     rows = pd.DataFrame(
         [
             {"case": place, "label": label, **{name: math.nan if v is None else v for name, v in scores.items()}}
@@ -185,7 +210,21 @@ def _of_labels(paths: Sequence[Path]) -> dict[str, float]:
         ]
     )
     names = [name for name in EVALUATORS["SegmentationScores"].scores if name in rows]
-    pooled = rows.groupby("case")[names].mean().mean().to_dict()
+    table = rows.groupby("case")[names].mean()
     for label, part in rows.groupby("label", sort=False):
-        pooled |= {f"{name}_{label.replace(' ', '_')}": value for name, value in part[names].mean().items()}
+        table = table.join(part.set_index("case")[names].add_suffix(f"_{label.replace(' ', '_')}"))
+    values = table.to_numpy(float)
+    drawn = [weighted_means(values, weights) for weights in bootstrap_weights(len(values), RESAMPLES, 0, groups)]
+    drawn = np.concatenate([np.empty((0, values.shape[1])), *drawn])
+    pooled = {}
+    for name, value, draws in zip(table, table.mean(), drawn.T, strict=True):
+        low, high = interval(draws)
+        pooled |= {name: float(value), f"{name}_low": low, f"{name}_high": high}
     return pooled
+
+
+def _no_groups(file: str) -> str:
+    return (
+        f"{file} of a fold has no groups (patients), so it was written by an earlier version: remove result.json of "
+        "each fold and give the command again, which tests the trained folds again"
+    )

@@ -8,6 +8,7 @@ from collections import defaultdict
 from functools import cached_property
 from itertools import count, zip_longest
 from pathlib import Path
+from typing import Any
 
 import mmengine
 import torch
@@ -15,7 +16,7 @@ from mmengine.config import Config
 from mmengine.device import get_device
 from mmengine.dist import all_gather_object, is_main_process
 from mmengine.evaluator import Evaluator
-from mmengine.hooks import EMAHook
+from mmengine.hooks import EMAHook, Hook
 from mmengine.logging import MMLogger
 from mmengine.model import MMDistributedDataParallel, is_model_wrapper, revert_sync_batchnorm
 from mmengine.runner import IterBasedTrainLoop as MMIterBasedTrainLoop
@@ -23,17 +24,20 @@ from mmengine.runner import LogProcessor
 from mmengine.runner import Runner as MMRunner
 from mmengine.runner.base_loop import BaseLoop
 from mmengine.visualization import Visualizer
+from mmpretrain.models.classifiers import BaseClassifier
 from torch import nn
 from torch.utils.data import DataLoader
 
 import vdt3d
-from vdt3d.engine.data import KeyedDataset, build_dataloader
+from vdt3d.engine.data import KeyedDataset, build_dataloader, require_two_classes
 from vdt3d.engine.distributed import init_distributed
 from vdt3d.engine.hooks.checkpoint import PreemptionHook
+from vdt3d.engine.hooks.test_notes import TestNotesHook
 from vdt3d.engine.log_processor import ScoreLogProcessor
 from vdt3d.engine.loops import ValLoop
 from vdt3d.engine.plain_config import config_to_write, plain_config
 from vdt3d.engine.run_state import require_state_of_run, resume_run, set_generators, state_of_process, state_of_run
+from vdt3d.engine.score_rules import metric_configs, with_rules
 from vdt3d.engine.wandb_run import continue_wandb_run, keep_wandb_run
 from vdt3d.engine.work_dir import claim_together, latest_checkpoint, make_log_dir
 from vdt3d.models.inflate.weights import adapt
@@ -132,7 +136,10 @@ class Runner(MMRunner):
         loop = dict(loop)
         if "type" not in loop:
             loop["type"] = "EpochBasedTrainLoop" if loop.pop("by_epoch", True) else "IterBasedTrainLoop"
-        return LOOPS.build(loop, default_args={"runner": self, "dataloader": self._train_dataloader})
+        built = LOOPS.build(loop, default_args={"runner": self, "dataloader": self._train_dataloader})
+        if isinstance(self.bare_model, BaseClassifier):
+            require_two_classes(built.dataloader.dataset)
+        return built
 
     def build_log_processor(self, log_processor: dict | LogProcessor) -> LogProcessor:
         if isinstance(log_processor, dict):
@@ -148,6 +155,13 @@ class Runner(MMRunner):
             for name, hook in (hooks or {}).items()
         }
         super().register_default_hooks(hooks)
+        self.register_hook(TestNotesHook())
+
+    def register_custom_hooks(self, hooks: list[Hook | dict]) -> None:
+        super().register_custom_hooks(with_rules(hooks, self._val_evaluator, only=("EarlyStoppingHook",)))
+
+    def build_param_scheduler(self, scheduler: Any) -> Any:
+        return super().build_param_scheduler(with_rules(scheduler, self._val_evaluator))
 
     @property
     def by_iterations(self) -> bool:
@@ -193,7 +207,7 @@ class Runner(MMRunner):
             return evaluator
         # "gpu" is mmengine's word for gathering through the process group, on any device; by default it writes pickle
         # files into the working folder, which the nodes of a job need not share.
-        return super().build_evaluator([{"collect_device": "gpu", **metric} for metric in _metrics(evaluator)])
+        return super().build_evaluator([{"collect_device": "gpu", **metric} for metric in metric_configs(evaluator)])
 
     def _log_env(self, env_cfg: dict) -> None:
         self.logger.info(
@@ -310,7 +324,7 @@ class Runner(MMRunner):
 
     def test(self) -> dict:
         """Test; a metric with ``threshold='val'`` gets the one chosen on the validation split, never on this one."""
-        waiting = [metric for metric in _metrics(self._test_evaluator) if metric.get("threshold") == "val"]
+        waiting = [metric for metric in metric_configs(self._test_evaluator) if metric.get("threshold") == "val"]
         if waiting:
             scores = self.val()
             if "threshold" not in scores:
@@ -377,8 +391,3 @@ def to_channels_last(model: nn.Module) -> None:
             # Kernels of one voxel lie alike in either order; their strides say which, as those of gradients will.
             ordered = torch.empty_like(parameter, memory_format=formats[parameter.dim()])
             parameter.data = ordered.copy_(parameter.data)
-
-
-def _metrics(evaluator: dict | list | None) -> list[dict]:
-    evaluator = evaluator if isinstance(evaluator, list | tuple) else [evaluator]
-    return [metric for metric in evaluator if isinstance(metric, dict)]

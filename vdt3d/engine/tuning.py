@@ -26,9 +26,11 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 from optuna.trial import FrozenTrial, TrialState
 
-from vdt3d.engine.hooks.checkpoint import CheckpointHook
+from vdt3d.engine.hooks.checkpoint import best_scores
 from vdt3d.engine.runner import Runner
+from vdt3d.engine.score_rules import metric_configs
 from vdt3d.engine.work_dir import LOCK
+from vdt3d.evaluation.directions import direction_of
 from vdt3d.utils.files import write_json
 from vdt3d.visualization.grid import save
 from vdt3d.visualization.tuning import search_figure
@@ -265,6 +267,7 @@ def trainer(config: Config, score: str) -> Train:
                 "work_dir": str(folder),
                 "resume": True,
                 "default_hooks.checkpoint.save_best": score,
+                "default_hooks.checkpoint.rule": "greater" if greater_is_better(score, config) else "less",
                 "default_hooks.checkpoint.max_keep_ckpts": 1,
             }
         )
@@ -272,7 +275,7 @@ def trainer(config: Config, score: str) -> Train:
         runner.register_hook(_Teller(tell, score), priority="LOWEST")
         try:
             runner.train()
-            return runner.message_hub.runtime_info.get("best_score", math.nan)
+            return best_scores(runner, score).get(score, math.nan)
         finally:
             del runner
             gc.collect()  # a runner and its hooks refer to each other; its model should not stand beside the next one
@@ -280,9 +283,15 @@ def trainer(config: Config, score: str) -> Train:
     return train
 
 
-def greater_is_better(score: str) -> bool:
-    """Whether a score is the better the greater it is, by the rule that chooses checkpoints."""
-    return CheckpointHook(save_best=score).sign > 0
+def greater_is_better(score: str, config: Config) -> bool:
+    """Return whether greater values of a validation score are better, as the config or the metric declares.
+
+    Raises:
+        ValueError: neither declares it.
+    """
+    checkpoint = config.get("default_hooks", {}).get("checkpoint", {})
+    rule = checkpoint.get("rule") if checkpoint.get("save_best") == score else None
+    return (rule or direction_of(score, metric_configs(config.get("val_evaluator")), "score")) == "greater"
 
 
 class _Teller(Hook):

@@ -3,7 +3,8 @@
 A result is the record of one run: ``arm``, ``fraction`` and ``labels`` (the share and the number of the training cases
 it saw), ``seed``, ``steps``, ``seconds_per_step``, ``parameters``, ``test`` (its test scores by name) and ``cases``:
 columns ``name`` and ``score`` (one number a case, None where it has none), or ``name``, ``truth`` and the probabilities
-``p0``, ``p1``, ... (of two classes ``p1`` alone).
+``p0``, ``p1``, ... (of two classes ``p1`` alone), and ``group``, a code for the patient (without it each case is one of
+its own).
 """
 
 from collections.abc import Mapping, Sequence
@@ -18,10 +19,11 @@ from vdt3d.evaluation.intervals import bootstrap_weights, interval
 
 REFERENCE = "scratch"
 RESAMPLES = 2000
+SEEDS = 2  # fewer have no p-value: nothing would be known of the chance in training
 
 
 class Paired(NamedTuple):
-    """A mean difference, its 95 % bootstrap interval over cases, and a p-value (nan where there is none)."""
+    """A mean difference, its 95 % bootstrap interval over patients, and a p-value (nan where there is none)."""
 
     difference: float
     low: float
@@ -39,9 +41,10 @@ def paired_test(
 ) -> Paired:
     """How much better one arm does than another on the same cases, seeds averaged.
 
-    Of scores case by case: the mean difference, cases bootstrapped, and the two-sided p of Wilcoxon's signed-rank test
-    (1945) over cases; a case that has no score in some run is left out. Of probabilities: the difference of ``score``
-    (a name of ``classification_scores``), of both arms on the same resampled cases; no p.
+    Patients (``group``; cases without a group) are bootstrapped. Of scores case by case: the mean difference, and the
+    two-sided p of Wilcoxon's signed-rank test (1945) over each patient's mean difference, nan for a single seed, whose
+    chance it would not cover; a case that has no score in some run is left out. Of probabilities: the difference of
+    ``score`` (a name of ``classification_scores``), of both arms on the same resampled cases; no p.
 
     Args:
         ours: the ``cases`` of the arm's runs, one for each seed.
@@ -54,19 +57,31 @@ def paired_test(
     for cases in (*ours, *theirs):
         if any(cases.get(column) != first.get(column) for column in ("name", "truth")):
             raise ValueError("the runs were tested on different cases, or with other truths, and cannot be paired")
+    groups = next((cases["group"] for cases in (*ours, *theirs) if "group" in cases), range(len(first["name"])))
+    groups = pd.factorize(np.asarray(groups))[0]
     if "truth" in first:
-        return _of_probabilities(ours, theirs, score, resamples, seed)
+        return _of_probabilities(ours, theirs, score, resamples, seed, groups)
     means = [np.mean([np.array(cases["score"], float) for cases in runs], axis=0) for runs in (ours, theirs)]
     difference = means[0] - means[1]
-    difference = difference[~np.isnan(difference)]
+    known = ~np.isnan(difference)
+    difference, groups = difference[known], groups[known]
     if not len(difference):
         return Paired(*[float("nan")] * 4)
-    draws = [weights @ difference for weights in bootstrap_weights(len(difference), resamples, seed)]
-    p = float(wilcoxon(difference).pvalue) if difference.any() else 1.0
-    return Paired(float(difference.mean()), *interval(np.concatenate(draws) / len(difference)), p)
+    weights_of = bootstrap_weights(len(difference), resamples, seed, groups)
+    draws = [weights @ difference / weights.sum(1) for weights in weights_of]
+    p = _signed_rank(difference, groups) if min(len(ours), len(theirs)) >= SEEDS else float("nan")
+    return Paired(float(difference.mean()), *interval(np.concatenate([np.empty(0), *draws])), p)
 
 
-def _of_probabilities(ours: Sequence, theirs: Sequence, score: str, resamples: int, seed: int) -> Paired:
+def _signed_rank(difference: np.ndarray, groups: np.ndarray) -> float:
+    """Return the two-sided p of Wilcoxon's signed-rank test over the mean difference of each group."""
+    of_groups = pd.Series(difference).groupby(groups).mean()
+    return float(wilcoxon(of_groups).pvalue) if of_groups.any() else 1.0
+
+
+def _of_probabilities(
+    ours: Sequence, theirs: Sequence, score: str, resamples: int, seed: int, groups: np.ndarray
+) -> Paired:
     truth = np.array(ours[0]["truth"])
     arms = [[probabilities(cases) for cases in runs] for runs in (ours, theirs)]
 
@@ -77,8 +92,8 @@ def _of_probabilities(ours: Sequence, theirs: Sequence, score: str, resamples: i
         )
         return one - other
 
-    draws = np.concatenate([difference(weights) for weights in bootstrap_weights(len(truth), resamples, seed)])
-    return Paired(difference(None).item(), *interval(draws), float("nan"))
+    draws = [difference(weights) for weights in bootstrap_weights(len(truth), resamples, seed, groups)]
+    return Paired(difference(None).item(), *interval(np.concatenate([np.empty(0), *draws])), float("nan"))
 
 
 def probabilities(cases: Mapping[str, list]) -> np.ndarray:
@@ -120,7 +135,7 @@ def comparison_table(
     ``difference, low, high, p`` against the arm 'scratch' at the same fraction, over the seeds both have
     (``paired_test``; nan for scratch itself and where it has no such run); ``needed``, the share of the labels at which
     the arm equals scratch at 100 % (``labels_needed``; nan: not reached); its cost: ``steps``, ``seconds_per_step``
-    (mean over runs) and ``parameters``.
+    (mean over runs) and ``parameters``; ``validation_cases``, how many test cases are validation cases too.
 
     Raises:
         ValueError: there are no results, or see ``paired_test``.
@@ -151,6 +166,7 @@ def comparison_table(
                     "sd": float(np.std(values, ddof=1)) if len(values) > 1 else float("nan"),
                     **paired._asdict(),
                     **{name: _mean_of(runs, name) for name in ("steps", "seconds_per_step", "parameters")},
+                    "validation_cases": max(int(run["test"].get("validation_cases", 0)) for run in runs.values()),
                 }
             )
     table = pd.DataFrame(rows)
@@ -184,11 +200,14 @@ def markdown(table: pd.DataFrame, score: str) -> str:
         told = "not reached" if pd.isna(needed) else percent(needed) + (" or fewer" if needed <= least else "")
         cost = f"{part.parameters.iloc[0] / 1e6:.2f} M", f"{part.seconds_per_step.mean():.3f}"
         rows.append((arm, told if compared else "", *cost, f"{part.steps.iloc[0]:.0f}"))
-    tested = "; p: Wilcoxon's signed-rank test over cases" if table.p.notna().any() else ""
+    tested = "; p: Wilcoxon's signed-rank test over patients" if table.p.notna().any() else ""
+    tested += "; no p-value from a single seed" if table.runs.max() < SEEDS else ""
+    shared = table.validation_cases.max()
+    warning = f" {shared} test cases chose the checkpoints as validation cases: the scores are too high." * bool(shared)
     head = ("initialisation", f"labels to equal {REFERENCE} at 100 %", "parameters", "s a step", "steps")
     return (
-        f"{scores}\nMean and standard deviation over seeds. Differences: cases paired, seeds averaged, cases resampled "
-        f"{RESAMPLES} times{tested}.\n\n{_lines(head, rows)}"
+        f"{scores}\nMean and standard deviation over seeds. Differences: cases paired, seeds averaged, patients (cases "
+        f"where no patient is known) resampled {RESAMPLES} times{tested}.{warning}\n\n{_lines(head, rows)}"
     )
 
 

@@ -1,7 +1,6 @@
 """Scores of detections, as pure functions on arrays: matching, the FROC curve, COCO's precision.
 
-FROC, free-response receiver operating characteristic (Bunch et al. 1977), as papers on DeepLesion count it: a threshold
-lets in all detections that score at least as much. A true box is hit where one of them overlaps it enough, and one may
+FROC, free-response receiver operating characteristic (Bunch et al. 1977): a threshold lets in all detections that score at least as much. A true box is hit where one of them overlaps it enough, and one may
 hit several; a detection that overlaps no true box of its image enough is a false positive; a second detection of a box
 that is hit is neither. Sensitivity, the share of all true boxes that are hit, stands beside the false positives per
 image, where images without a true box count, too.
@@ -21,7 +20,8 @@ from vdt3d.structures import Overlap, box_overlap, box_size
 
 RATES = (0.5, 1, 2, 4, 8, 16)  # false positives per image at which sensitivity is told
 CURVE = np.array([2 ** (step / 8) for step in range(-24, 33)])  # and those a curve is drawn through: 1/8 to 16
-NAMES = (*(f"sensitivity_{rate:g}" for rate in RATES), "froc", "froc_to_4")
+LUNA16 = (1 / 8, 1 / 4, 1 / 2, 1, 2, 4, 8)  # those whose mean LUNA16 reports
+NAMES = (*(f"sensitivity_{rate:g}" for rate in RATES), "froc", "froc_to_4", "froc_luna16")
 HIT, FALSE, LEFT_OUT = 1, 0, -1  # what a detection is
 AT_ONCE = 256  # true boxes whose detections are compared at once: with a hundred each, what a processor's cache holds
 
@@ -215,8 +215,8 @@ def froc_report(
     """``images``, ``boxes`` (true ones that count), ``left_out``, ``detections``: counts; ``scores``; ``parts``, where
     each has its own ``boxes`` and ``scores``; and ``curve``, the sensitivity at 57 rates from 1/8 to 16.
 
-    Scores are ``sensitivity_RATE``, ``froc``, their mean over all of ``RATES``, and ``froc_to_4``, that over 0.5, 1, 2
-    and 4. With ``resamples`` each has ``NAME_low`` and ``NAME_high``, the 95 % interval (nan for fewer than 3 groups);
+    Scores are ``sensitivity_RATE``, ``froc``, their mean over all of ``RATES``, ``froc_to_4``, that over 0.5, 1, 2 and
+    4, and ``froc_luna16``, that over 1/8, 1/4, 1/2, 1, 2, 4 and 8. With ``resamples`` each has ``NAME_low`` and ``NAME_high``, the 95 % interval (nan for fewer than 3 groups);
     nothing is matched again.
 
     Args:
@@ -261,7 +261,8 @@ def _told(at: np.ndarray, drawn: np.ndarray | None) -> dict[str, float]:
 def _columns(curves: np.ndarray) -> np.ndarray:
     """(b, rates of ``CURVE``) to (b, ``NAMES``)."""
     at = curves[:, np.searchsorted(CURVE, RATES)]
-    return np.column_stack([at, at.mean(1), at[:, np.array(RATES) <= 4].mean(1)])
+    of_luna16 = curves[:, np.searchsorted(CURVE, LUNA16)].mean(1)
+    return np.column_stack([at, at.mean(1), at[:, np.array(RATES) <= 4].mean(1), of_luna16])
 
 
 # ---- COCO ------------------------------------------------------------------------------------------------------------

@@ -14,9 +14,7 @@ from vdt3d.registry import METRICS
 
 Direction = Literal["greater", "less"]
 # Metrics of mmpretrain and mmsegmentation whose scores are shares or percentages of what is right.
-OF_OTHERS = dict.fromkeys(
-    ("Accuracy", "SingleLabelMetric", "MultiLabelMetric", "AveragePrecision", "IoUMetric"), {"*": "greater"}
-)
+GREATER_ONLY = {"Accuracy", "SingleLabelMetric", "MultiLabelMetric", "AveragePrecision", "IoUMetric"}
 
 
 def direction_of(score: str, metrics: Iterable[BaseMetric | Mapping[str, Any]], setting: str) -> Direction:
@@ -62,5 +60,6 @@ def _declared(metric: BaseMetric | Mapping[str, Any]) -> tuple[str, str, Mapping
         prefix, owner = metric.get("prefix") or getattr(kind, "default_prefix", None), kind
     else:
         kind, prefix, owner = type(metric), metric.prefix, metric
-    directions = getattr(owner, "directions", OF_OTHERS.get(kind.__name__))
+    others = {"*": "greater"} if kind.__name__ in GREATER_ONLY else None
+    directions = getattr(owner, "directions", others)
     return kind.__name__, f"{prefix}/" if prefix else "", directions

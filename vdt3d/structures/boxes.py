@@ -10,7 +10,7 @@ import numpy as np
 
 from vdt3d.structures.volume import affine_from_spacing
 
-Overlap = Literal["iou", "iobb", "iom"]
+Overlap = Literal["iou", "iobb", "iom", "iou_plus_1", "centre"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,12 +82,19 @@ def box_overlap(boxes: np.ndarray, others: np.ndarray, kind: Overlap = "iou") ->
 
     ``iou`` is the intersection over the union (Jaccard 1901), ``iobb`` the intersection over ``boxes``, the predicted
     ones (Yan et al. 2018): 1 for any box within a larger other one; ``iom`` that over the smaller of both. 0 where the
-    divisor is 0.
+    divisor is 0. ``iou_plus_1`` takes upper corners as the last voxel within a box, so that every side is 1 longer, as
+    the code published with DeepLesion does (CADLab). ``centre`` is 1 where the centre of a box lies in the ellipsoid
+    that fits the other box, else 0: closer to the centre of a round nodule than its radius, as LUNA16 counts hits.
 
     Raises:
         ValueError: another kind.
     """
     axes = boxes.shape[-1] // 2
+    if kind == "centre":
+        return _centre_within(boxes, others)
+    if kind == "iou_plus_1":
+        longer = np.repeat([0, 1], axes)
+        return box_overlap(boxes + longer, others + longer, "iou")
     shared = (  # axis by axis: a product along an axis of two takes several times as long
         np.minimum(boxes[..., axes + a], others[..., axes + a]) - np.maximum(boxes[..., a], others[..., a])
         for a in range(axes)
@@ -102,6 +109,15 @@ def box_overlap(boxes: np.ndarray, others: np.ndarray, kind: Overlap = "iou") ->
     else:
         raise ValueError(f"overlap={kind!r} is unknown; choose one of {get_args(Overlap)}")
     return np.divide(both, whole, out=np.zeros_like(both), where=whole > 0)
+
+
+def _centre_within(boxes: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """Return 1.0 where the centre of a box lies in the ellipsoid that fits the other box, else 0.0."""
+    axes = boxes.shape[-1] // 2
+    apart = (boxes[..., :axes] + boxes[..., axes:] - others[..., :axes] - others[..., axes:]) / 2
+    radius = (others[..., axes:] - others[..., :axes]) / 2
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return (((apart / radius) ** 2).sum(-1) < 1).astype(float)
 
 
 def box_size(boxes: np.ndarray) -> np.ndarray:

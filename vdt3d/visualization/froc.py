@@ -34,7 +34,7 @@ def froc_curves(runs: Mapping[str, str | Path]) -> Figure:
         report = _read(Path(path))
         curve, colour = report["curve"], COLOURS[index % len(COLOURS)]
         rates = curve["false_positives"]
-        if "low" in curve:
+        if "low" in curve and curve["low"][0] is not None:  # of one or two patients there is no interval
             ends = (curve["low"], curve["high"])
             axes.fill_between(rates, *ends, step="post", color=colour, alpha=0.15, linewidth=0)
         axes.step(

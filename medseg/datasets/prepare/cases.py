@@ -16,8 +16,12 @@ from vdt3d.structures import IGNORED, LabelMap, Sample
 from vdt3d.transforms import CropBody3D, Reorient3D, ResampleSpacing3D
 from vdt3d.utils.files import write_aside
 
-STEPS = 3  # raised whenever the steps below change, so that cases prepared before are prepared anew
-PERCENTS = np.linspace(0, 100, 201)  # at which a case's intensities are kept, to be pooled over the data set
+STEPS = 4  # raised whenever the steps below change, so that cases prepared before are prepared anew
+# At which a case's intensities are kept, to be pooled over the data set: every half percent, and finer near both ends,
+# where the percentiles of the data set lie between those of its cases.
+PERCENTS = np.unique(
+    np.round(np.concatenate([np.arange(0, 2, 0.02), np.arange(2, 98, 0.5), np.linspace(98, 100, 101)]), 2)
+)
 
 
 class Job(NamedTuple):

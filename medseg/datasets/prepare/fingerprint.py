@@ -5,7 +5,9 @@ from typing import Any
 
 import numpy as np
 
-from medseg.datasets.prepare.cases import is_ct
+from medseg.datasets.prepare.cases import PERCENTS, is_ct
+
+_SIDES = ("left", "right")
 
 
 def fingerprint(
@@ -80,9 +82,12 @@ def _of_class(label: int, text: str, per_case: list[dict], records: list[dict]) 
 
 
 def _pooled(of_cases: Sequence[dict[str, Any]]) -> dict[str, float]:
-    """Of the mixture in which every case has the same weight; its quantiles are half a percent apart."""
+    """Return the numbers of the mixture in which every case has the same weight.
+
+    nnU-Net has the same definition: it samples equally many voxels of each case.
+    """
     quantiles = np.array([case["quantiles"] for case in of_cases])
-    low, middle, high = np.percentile(quantiles, [0.5, 50, 99.5])
+    low, middle, high = mixture_percentiles(quantiles, PERCENTS, (0.5, 50, 99.5))
     means, stds = (np.array([case[key] for case in of_cases]) for key in ("mean", "std"))
     mean = means.mean()
     numbers = {
@@ -93,6 +98,32 @@ def _pooled(of_cases: Sequence[dict[str, Any]]) -> dict[str, float]:
         "std": np.sqrt(np.mean(stds**2 + (means - mean) ** 2)),
     }
     return {key: _short(value) for key, value in numbers.items()}
+
+
+def mixture_percentiles(quantiles: np.ndarray, percents: np.ndarray, wanted: Sequence[float]) -> np.ndarray:
+    """Return percentiles of a mixture of distributions of equal weight, each known by its own percentiles.
+
+    The distribution function of the mixture is the mean of theirs; between the known percentiles it is a straight line.
+
+    Args:
+        quantiles: (n, k) of each distribution, ascending.
+        percents: (k,) at which they are known, from 0 to 100.
+        wanted: percents of the mixture.
+
+    Returns:
+        (len(wanted),) their values.
+    """
+    values = np.unique(quantiles)
+    below, reached = (np.mean([_share(row, percents, values, side) for row in quantiles], axis=0) for side in _SIDES)
+    # Where a value fills a share of its own, the distribution function jumps from below to reached.
+    return np.interp(wanted, np.stack([below, reached], 1).ravel(), values.repeat(2))
+
+
+def _share(quantiles: np.ndarray, percents: np.ndarray, values: np.ndarray, side: str) -> np.ndarray:
+    """Return the percents of one distribution below (``side='left'``) or up to (``'right'``) each value."""
+    place = np.searchsorted(quantiles, values, side) - (side == "right")
+    exact = quantiles[np.clip(place, 0, len(quantiles) - 1)] == values
+    return np.where(exact, percents[np.clip(place, 0, len(percents) - 1)], np.interp(values, quantiles, percents))
 
 
 def _pipeline(channels: tuple[str, ...], spacing: Sequence[float | None] | None) -> list[dict[str, Any]]:

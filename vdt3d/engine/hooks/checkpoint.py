@@ -4,19 +4,20 @@ import json
 import math
 import re
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import FrameType
 
 import torch
 from mmengine.dist import all_reduce, get_world_size, is_main_process
+from mmengine.evaluator import Evaluator
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
+from vdt3d.engine.work_dir import latest_checkpoint
+from vdt3d.evaluation.directions import direction_of
 from vdt3d.registry import HOOKS
 from vdt3d.utils.files import write_aside
-
-_LOWER_IS_BETTER = ("loss", "hd95", "assd", "error")
 
 
 def point_to(checkpoint: Path) -> None:
@@ -24,13 +25,61 @@ def point_to(checkpoint: Path) -> None:
     write_aside(checkpoint.parent / "last_checkpoint", lambda aside: aside.write_text(checkpoint.name))
 
 
-def sign_of(score: str | None, rule: str | None = None) -> int:
-    """1 where more of a score is better, -1 where less is; ``rule``, ``'greater'`` or ``'less'``, or else its name
-    tells.
+class ScoreWatch:
+    """A validation score and its direction.
+
+    Args:
+        score: its name.
+        rule: ``'greater'`` or ``'less'``: which values are better; None: as the metric declares.
+        setting: name of the setting that the score is given by, for messages.
+
+    Raises:
+        ValueError: ``rule`` is neither of these.
     """
-    if rule is None:
-        rule = "less" if any(word in (score or "").lower() for word in _LOWER_IS_BETTER) else "greater"
-    return -1 if rule == "less" else 1
+
+    def __init__(self, score: str, rule: str | None, setting: str):
+        if rule not in (None, "greater", "less"):
+            raise ValueError(f"rule={rule!r} beside {setting}='{score}': choose 'greater' or 'less', or leave it out")
+        self.score, self.rule, self.setting = score, rule, setting
+
+    def sign(self, runner: Runner) -> int:
+        """Return 1 where greater values are better, -1 where smaller ones are.
+
+        Raises:
+            ValueError: no metric of the validation declares it.
+        """
+        if self.rule is None:
+            self.rule = direction_of(self.score, runner.val_loop.evaluator.metrics, self.setting)
+        return 1 if self.rule == "greater" else -1
+
+    def value(self, metrics: Mapping[str, float]) -> float:
+        """Return the score of a validation.
+
+        Raises:
+            ValueError: the validation has no such score.
+        """
+        if self.score not in metrics:
+            raise ValueError(
+                f"{self.setting}='{self.score}' is not a score of the validation; it has {', '.join(metrics)}"
+            )
+        return metrics[self.score]
+
+
+def why_nan(evaluator: Evaluator) -> str:
+    """Return which classes, labels or boxes the cases of the last evaluation lack, for which scores are nan."""
+    return "; ".join(filter(None, (getattr(metric, "absent", "") for metric in evaluator.metrics)))
+
+
+def best_scores(runner: Runner, save_best: str | None = None) -> dict[str, float]:
+    """Return the best validation scores of a run by their names.
+
+    Args:
+        save_best: name of the best score in a checkpoint that stores it without a name, as version 1 did.
+    """
+    info = runner.message_hub.runtime_info
+    if "best_scores" not in info and "best_score" in info and save_best is not None:
+        return {save_best: info["best_score"]}
+    return info.get("best_scores", {})
 
 
 @HOOKS.register_module()
@@ -45,11 +94,14 @@ class CheckpointHook(Hook):
         by_epoch: count epochs or iterations.
         max_keep_ckpts: how many of them stay; -1 for all.
         save_best: name of the validation score that decides which is best.
-        rule: ``'greater'`` or ``'less'``; None reads it off the score's name.
+        rule: ``'greater'`` or ``'less'``: which values of the score are better; None: as the metric declares.
         keep_best: number of best checkpoints; of equal scores, the earlier one is better.
 
+    The best scores are stored in checkpoints by their names.
+
     Raises:
-        ValueError: ``keep_best`` is less than 1.
+        ValueError: ``keep_best`` is less than 1, or ``rule`` is unknown; (on use) ``save_best`` is not a score of the
+            validation, or no metric declares its direction.
     """
 
     priority = "VERY_LOW"
@@ -67,7 +119,12 @@ class CheckpointHook(Hook):
             raise ValueError(f"keep_best={keep_best}: expected a number of checkpoints, 1 or more")
         self.keep_best = keep_best
         self.interval, self.by_epoch, self.max_keep, self.save_best = interval, by_epoch, max_keep_ckpts, save_best
-        self.sign = sign_of(save_best, rule)
+        self.watch = None if save_best is None else ScoreWatch(save_best, rule, "save_best")
+
+    def before_run(self, runner: Runner) -> None:
+        """Find the direction of the score before the first step."""
+        if self.watch is not None and runner.training and runner.val_loop is not None:
+            self.watch.sign(runner)
 
     def after_train_epoch(self, runner: Runner) -> None:
         if self.by_epoch and (self.every_n_epochs(runner, self.interval) or self.is_last_train_epoch(runner)):
@@ -78,32 +135,59 @@ class CheckpointHook(Hook):
             self._write(runner, f"iter_{runner.iter + 1}.pth", epoch=runner.epoch, iteration=runner.iter + 1)
 
     def after_val_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
-        if self.save_best is None or not runner.training:
+        if self.watch is None or not runner.training:
             return
-        if self.save_best not in metrics:
-            raise ValueError(f"save_best='{self.save_best}' is no validation score; there are {', '.join(metrics)}")
-        score, info = metrics[self.save_best], runner.message_hub.runtime_info
+        score, sign, best = self.watch.value(metrics), self.watch.sign(runner), best_scores(runner, self.save_best)
         self._keep_among_best(runner, score)
-        if math.isnan(score) or self.sign * score <= self.sign * info.get("best_score", -self.sign * math.inf):
+        if math.isnan(score):
+            runner.logger.warning(self._nan_message(runner, best))
             return
-        runner.message_hub.update_info("best_score", score)
-        name = f"best_{self.save_best.replace('/', '_')}.pth"
-        runner.save_checkpoint(runner.work_dir, name, epoch=runner.epoch, iteration=runner.iter, validated=True)
-        runner.logger.info(f"Best {self.save_best} so far: {score:.4f}, saved as {name}")
+        if self.save_best in best and sign * score <= sign * best[self.save_best]:
+            return
+        runner.message_hub.update_info("best_scores", {**best, self.save_best: score})
+        runner.save_checkpoint(
+            runner.work_dir, self._best_name, epoch=runner.epoch, iteration=runner.iter, validated=True
+        )
+        runner.logger.info(f"Best {self.save_best} so far: {score:.4f}, saved as {self._best_name}")
+
+    def after_train(self, runner: Runner) -> None:
+        """Warn where no validation gave a best checkpoint."""
+        if self.watch is not None and self.save_best not in best_scores(runner, self.save_best):
+            reason = f"{self.save_best} was nan at every validation" if runner.val_loop else "there was no validation"
+            runner.logger.warning(f"{self._best_name} was not written: {reason}. {self._kept(runner)}")
+
+    @property
+    def _best_name(self) -> str:
+        return f"best_{self.save_best.replace('/', '_')}.pth"
+
+    def _nan_message(self, runner: Runner, best: Mapping[str, float]) -> str:
+        absent = why_nan(runner.val_loop.evaluator)
+        reason = f": the validation has {absent}" if absent else ""
+        if self.save_best in best:
+            kept = f"{self._best_name} ({best[self.save_best]:.4f}) is kept"
+        else:
+            kept = f"there is no {self._best_name}. {self._kept(runner)}"
+        return f"{self.save_best} is nan{reason}; {kept}"
+
+    @staticmethod
+    def _kept(runner: Runner) -> str:
+        latest = latest_checkpoint(Path(runner.work_dir))
+        return f"The last checkpoint is {latest.name}" if latest else "There is no checkpoint yet"
 
     def _keep_among_best(self, runner: Runner, score: float) -> None:
-        """Write this state under a name of its own if it is among the ``keep_best`` best, and delete who no longer is.
+        """Write a checkpoint if it is among the ``keep_best`` best, and delete the one that no longer is.
 
-        Which those are is part of the state, and validating a state twice writes the same file twice.
+        The list of them is stored in checkpoints by the score's name; validating a state twice writes the same file.
         """
         if self.keep_best == 1 or math.isnan(score):
             return
         place = f"iter_{runner.iter}" if not self.by_epoch else f"epoch_{runner.epoch}"
-        name = f"best_{self.save_best.replace('/', '_')}_{place}.pth"
-        known = {**runner.message_hub.runtime_info.get("best_checkpoints", {}), name: score}
-        ranked = sorted(known, key=lambda one: -self.sign * known[one])  # stable, so that equal scores keep their order
+        name = f"{Path(self._best_name).stem}_{place}.pth"
+        lists, sign = runner.message_hub.runtime_info.get("best_checkpoints", {}), self.watch.sign(runner)
+        known = {**lists.get(self.save_best, {}), name: score}
+        ranked = sorted(known, key=lambda one: -sign * known[one])  # stable, so that equal scores keep their order
         kept = {one: known[one] for one in known if one in ranked[: self.keep_best]}
-        runner.message_hub.update_info("best_checkpoints", kept)
+        runner.message_hub.update_info("best_checkpoints", {**lists, self.save_best: kept})
         if name in kept:
             runner.save_checkpoint(runner.work_dir, name, epoch=runner.epoch, iteration=runner.iter, validated=True)
         if is_main_process():

@@ -8,7 +8,7 @@ from typing import Any
 from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
 
-from vdt3d.engine.hooks.checkpoint import CheckpointHook
+from vdt3d.engine.hooks.checkpoint import CheckpointHook, best_scores
 from vdt3d.engine.run_record import NAME, describe, read_records
 from vdt3d.engine.runner import Runner
 from vdt3d.registry import HOOKS
@@ -43,10 +43,10 @@ class RunRecordHook(Hook):
 
     def after_val_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
         if runner.training:
-            best = runner.message_hub.runtime_info.get("best_score")
             name = next((hook.save_best for hook in runner.hooks if isinstance(hook, CheckpointHook)), None)
+            best = best_scores(runner, name)
             results = {"last": dict(metrics), "epoch": runner.epoch, "iter": runner.iter}
-            self._update(runner, "train", results | ({"best": {name: best}} if best is not None else {}))
+            self._update(runner, "train", results | ({"best": {name: best[name]}} if name in best else {}))
 
     def after_train(self, runner: Runner) -> None:
         self._update(runner, "train", {}, finished=True)

@@ -183,6 +183,12 @@ class _Shown:
         unknown = sum(not case["known"] for case in cases)
         if unknown:
             yield f"{unknown} of {len(cases)} cases have no truth: nothing of them is scored."
+        shared = self.run.records.get("test", {}).get("results", {}).get("test", {}).get("validation_cases")
+        if shared:
+            yield (
+                f"{shared} test cases are validation cases too: scores are too high where validation chose the "
+                "checkpoint, the threshold or the length of training."
+            )
 
 
 # ---- what is said of runs --------------------------------------------------------------------------------------------
