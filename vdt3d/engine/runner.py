@@ -5,18 +5,22 @@ import os
 import platform
 import warnings
 from collections import defaultdict
+from copy import deepcopy
 from functools import cached_property
+from inspect import signature
 from itertools import count, zip_longest
 from pathlib import Path
 
 import mmengine
 import torch
+from mmengine.config import Config
 from mmengine.device import get_device
 from mmengine.dist import all_gather_object, is_main_process
 from mmengine.evaluator import Evaluator
 from mmengine.hooks import EMAHook
 from mmengine.logging import MMLogger
 from mmengine.model import MMDistributedDataParallel, is_model_wrapper, revert_sync_batchnorm
+from mmengine.optim import OptimWrapper, OptimWrapperDict, _ParamScheduler
 from mmengine.runner import IterBasedTrainLoop as MMIterBasedTrainLoop
 from mmengine.runner import LogProcessor
 from mmengine.runner import Runner as MMRunner
@@ -25,14 +29,19 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 import vdt3d
+from vdt3d.engine.config_names import check_names, run_settings
 from vdt3d.engine.data import KeyedDataset, build_dataloader
 from vdt3d.engine.distributed import init_distributed
 from vdt3d.engine.hooks.checkpoint import PreemptionHook, latest_checkpoint
 from vdt3d.engine.loops import ValLoop
+from vdt3d.engine.monitored import check_hooks, check_monitored
 from vdt3d.engine.run_state import require_state_of_run, resume_run, set_generators, state_of_process, state_of_run
+from vdt3d.engine.schedules import count_as_run
+from vdt3d.engine.validation import check_settings
 from vdt3d.models.inflate.weights import adapt
 from vdt3d.registry import LOOPS, RUNNERS
 from vdt3d.utils.checkpoint import read_any, state_dict_of, write_checkpoint
+from vdt3d.utils.config_errors import config_errors
 from vdt3d.utils.loading import MIN_MATCHED, load_weights
 
 _STARTED: defaultdict[str, count] = defaultdict(count)  # runs of this process by the second they began in
@@ -54,9 +63,27 @@ class Runner(MMRunner):
         self._random_state: dict | None = None
         self._classes: tuple[str, ...] = ()
         self.resumed_unvalidated = False
-        super().__init__(*args, **kwargs)
+        settings = signature(MMRunner).bind(*args, **kwargs).arguments
+        check_settings({**(settings.get("cfg") or {}), **settings})
+        with config_errors():
+            super().__init__(*args, **kwargs)
         for handler, level in self._screen_levels:
             handler.setLevel(level)
+
+    @classmethod
+    def from_cfg(cls, cfg: Config | dict) -> "Runner":
+        """Build a runner from a config; what the config file names for its own use is left out of it.
+
+        Raises:
+            ValueError: a name at the top level that no run reads, or as the constructor.
+        """
+        file = getattr(cfg, "filename", None)
+        if file is None or Path(file).is_file():
+            check_names(cfg, None if file is None else Path(file))
+        cfg, settings = deepcopy(cfg), run_settings()
+        for name in set(cfg) - settings:
+            cfg.pop(name)
+        return super().from_cfg(cfg)
 
     # ---- the surroundings ----
 
@@ -115,7 +142,36 @@ class Runner(MMRunner):
         loop = dict(loop)
         if "type" not in loop:
             loop["type"] = "EpochBasedTrainLoop" if loop.pop("by_epoch", True) else "IterBasedTrainLoop"
-        return LOOPS.build(loop, default_args={"runner": self, "dataloader": self._train_dataloader})
+        built = LOOPS.build(loop, default_args={"runner": self, "dataloader": self._train_dataloader})
+        check_hooks(self.hooks, built, self._val_loop is not None)
+        if self._val_loop is None:
+            check_monitored(self.hooks, None, None)
+        return built
+
+    def scale_lr(self, optim_wrapper: OptimWrapper, auto_scale_lr: dict | None = None) -> None:
+        """Scale the learning rates by the samples of a step, over all processes, to ``base_batch_size``.
+
+        Raises:
+            ValueError: ``auto_scale_lr`` has no ``base_batch_size``.
+        """
+        if not (auto_scale_lr or {}).get("enable"):
+            return
+        if "base_batch_size" not in auto_scale_lr:
+            raise ValueError("auto_scale_lr has no base_batch_size, the samples of a step that the rate is meant for")
+        base, loader = auto_scale_lr["base_batch_size"], self._train_dataloader
+        batch = loader.batch_size if isinstance(loader, DataLoader) else loader["batch_size"]
+        for wrapper in optim_wrapper.values() if isinstance(optim_wrapper, OptimWrapperDict) else [optim_wrapper]:
+            samples = self.world_size * batch * wrapper._accumulative_counts
+            self.logger.info(
+                f"A step has {samples} samples, the rate is meant for {base}: scaled by {samples / base:g}"
+            )
+            for group in wrapper.optimizer.param_groups:
+                group["lr"] *= samples / base
+
+    def _build_param_scheduler(
+        self, scheduler: _ParamScheduler | dict | list, optim_wrapper: OptimWrapper
+    ) -> list[_ParamScheduler]:
+        return super()._build_param_scheduler(count_as_run(scheduler, self.by_iterations), optim_wrapper)
 
     def build_log_processor(self, log_processor: dict | LogProcessor) -> LogProcessor:
         if isinstance(log_processor, dict):
@@ -124,11 +180,13 @@ class Runner(MMRunner):
 
     def register_default_hooks(self, hooks: dict | None = None) -> None:
         counting = {"logger": "log_metric_by_epoch", "checkpoint": "by_epoch"}
+        mmengines = ("runtime_info", "timer", "sampler_seed", "logger", "param_scheduler", "checkpoint")
         hooks = {
             name: {counting[name]: not self.by_iterations, **hook}
             if name in counting and isinstance(hook, dict)
             else hook
             for name, hook in (hooks or {}).items()
+            if hook is not None or name in mmengines  # which mmengine adds by itself unless they are None
         }
         super().register_default_hooks(hooks)
 
@@ -141,7 +199,12 @@ class Runner(MMRunner):
         return isinstance(loop, MMIterBasedTrainLoop)
 
     def build_val_loop(self, loop: dict | BaseLoop) -> BaseLoop:
-        return super().build_val_loop({"type": ValLoop, **loop} if isinstance(loop, dict) else loop)
+        built = super().build_val_loop({"type": ValLoop, **loop} if isinstance(loop, dict) else loop)
+        schedulers = self.param_schedulers if isinstance(self.param_schedulers, list) else []
+        followers = [*self.hooks, *schedulers] if self.training else []
+        classes = getattr(getattr(self.bare_model, "head", None), "num_classes", None)
+        check_monitored(followers, built.evaluator.metrics, classes)
+        return built
 
     def wrap_model(self, model_wrapper_cfg: dict | None, model: nn.Module) -> nn.Module:
         device = get_device()
@@ -246,7 +309,8 @@ class Runner(MMRunner):
 
     def train(self) -> nn.Module:
         try:
-            return super().train()
+            with config_errors():
+                return super().train()
         finally:
             self._dismiss_workers()
             for hook in self.hooks:
@@ -259,6 +323,10 @@ class Runner(MMRunner):
             if isinstance(loop, BaseLoop):
                 loop.dataloader._iterator = None
 
+    def val(self) -> dict:
+        with config_errors():
+            return super().val()
+
     def test(self) -> dict:
         """Test; a metric with ``threshold='val'`` gets the one chosen on the validation split, never on this one."""
         waiting = [metric for metric in _metrics(self._test_evaluator) if metric.get("threshold") == "val"]
@@ -269,7 +337,8 @@ class Runner(MMRunner):
             for metric in waiting:
                 metric["threshold"] = scores["threshold"]
         try:
-            return super().test()
+            with config_errors():
+                return super().test()
         finally:
             self._dismiss_workers()
 

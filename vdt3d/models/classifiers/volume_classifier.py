@@ -69,7 +69,12 @@ class VolumeClassifier(ImageClassifier):
             self.inferer = TASK_UTILS.build({"type": "CaseInferer", **test_cfg["inferer"]})
 
     def loss(self, inputs: Tensor, data_samples: Sequence[DataSample]) -> dict[str, Tensor]:
-        """The terms of the loss; with ``train_cfg``, of a mixed batch."""
+        """The terms of the loss; with ``train_cfg``, of a mixed batch.
+
+        Raises:
+            ValueError: the classifier has no head.
+        """
+        self._require_head()
         if self.mixing is not None:
             scores = one_hot(torch.cat([sample.gt_label for sample in data_samples]), self.head.num_classes)
             inputs, scores = self.mixing(inputs, scores)
@@ -82,10 +87,15 @@ class VolumeClassifier(ImageClassifier):
         """The samples, each with what the head, or the inferer where there is one, says of it.
 
         Raises:
-            ValueError: there is an inferer, but there are no samples for its answers.
+            ValueError: there is an inferer, but there are no samples for its answers; or the classifier has no head.
         """
+        self._require_head()
         if self.inferer is None:
             return super().predict(inputs, data_samples, **kwargs)
         if data_samples is None:
             raise ValueError("the inferer writes its answers into data_samples; mode='tensor' gives scores without")
         return self.inferer.classify(self, inputs, data_samples)
+
+    def _require_head(self) -> None:
+        if self.head is None:
+            raise ValueError("model.head=None gives features only; set head=dict(type=..., num_classes=...)")
