@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from mmengine.evaluator import BaseMetric
 
@@ -95,6 +96,21 @@ class CaseMetric(BaseMetric):
                 known = dict(zip(cases, codes(list(cases), groups), strict=True))
                 save_report(path, {**self.settings, "cases": cases, "groups": known, "summary": report})
         return scores
+
+    def score_names(self, classes: int | None) -> list[str]:
+        """Return the names of the scores, before any case is seen.
+
+        Args:
+            classes: not used; the labels are those of the data set or of the settings.
+
+        Raises:
+            ValueError: as ``CaseMetric`` for missing or unknown labels.
+        """
+        labels = self._labels()
+        numbers = np.unique(np.concatenate([np.atleast_1d(region) for region in labels.values()]))
+        example = LabelMap(np.asarray(numbers, np.int32).reshape(1, 1, 1, -1))  # a voxel of each label
+        _, scores = self.sum_up({"": self.score(example, example, labels)}, None)
+        return list(scores)
 
     def _labels(self) -> Mapping[str, int | Sequence[int]]:
         if self.labels is None:

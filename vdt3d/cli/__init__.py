@@ -6,7 +6,6 @@ from argparse import ArgumentParser, RawDescriptionHelpFormatter
 from difflib import get_close_matches
 from importlib import import_module
 from textwrap import fill, indent
-from traceback import walk_tb
 from typing import NoReturn
 
 from vdt3d import __version__
@@ -139,11 +138,6 @@ def message_of(error: Exception) -> str | None:
         text = str(error).strip()
         # Of an error in a data loader's worker, which carries a traceback, the last line.
         return text.splitlines()[-1] if "Original Traceback" in text else text
-    frames = [frame for frame, _ in walk_tb(error.__traceback__)]
-    building = [frame for frame in frames if frame.f_code.co_name == "build_from_cfg"]
-    if building and isinstance(error, TypeError):  # an argument that is unknown, missing or of a wrong type
-        kind = building[-1].f_locals.get("obj_type")
-        return f"{error}, where type={getattr(kind, '__name__', kind)!r} is built from the config (--debug shows more)"
-    if building and isinstance(error, KeyError) and frames[-1] is building[-1]:  # there is no type to build
-        return " ".join(str(error.args[0]).split())
-    return None
+    from vdt3d.utils.config_errors import explain
+
+    return explain(error)

@@ -6,15 +6,11 @@ import warnings
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import redirect_stdout
-from difflib import get_close_matches
-from inspect import signature
 from io import StringIO
 from pathlib import Path
 
 LAUNCHERS = ("none", "pytorch", "slurm")
 CHECKPOINT = "weights: a path, http(s):// address, torchvision:// or zoo: name"
-# What a run reads beside the arguments of mmengine's runner.
-OWN_SETTINGS = {"channels_last", "compile", "find_unused_parameters", "inflate", "min_matched", "overwrite"}
 
 
 def quiet_imports() -> None:
@@ -80,14 +76,21 @@ def read_config(path: Path, overrides: Mapping[str, object] | None = None):
     quiet_imports()
     from mmengine.config import Config
 
+    from vdt3d.engine.config_names import check_names
+
+    if re.search(r"^\s*with read_base\(\)", path.read_text(encoding="utf-8", errors="replace"), re.MULTILINE):
+        raise ValueError(f"{path}: read_base() is not supported; write _base_ = [...], and types as strings")
     try:
         config = Config.fromfile(path, lazy_import=False)
-        names = set(config)
-        config.merge_from_dict(dict(overrides or {}))
-    except Exception as error:  # it is the user's code that ran
+    except Exception as error:  # the user's code ran
         raise ValueError(f"{path}: {type(error).__name__}: {error}") from error
+    check_names(config, path)
     for key in overrides or {}:
-        _require_setting(key, names)
+        _require_setting(key, set(config))
+    try:
+        config.merge_from_dict(dict(overrides or {}))
+    except Exception as error:  # such as a key below a list or a number
+        raise ValueError(f"--cfg-options {', '.join(overrides)}: {type(error).__name__}: {error}") from error
     return config
 
 
@@ -174,13 +177,6 @@ def pattern(text: str) -> str:
     return text
 
 
-def run_settings() -> set[str]:
-    """The settings that a run reads; other names in a config are the file's own."""
-    from mmengine.runner import Runner
-
-    return OWN_SETTINGS.union(signature(Runner).parameters) - {"cfg"}
-
-
 def _require_setting(key: str, names: Collection[str]) -> None:
     """Raise ValueError for an override that nothing would read.
 
@@ -188,6 +184,9 @@ def _require_setting(key: str, names: Collection[str]) -> None:
         key: what is overridden, with dots.
         names: the names in the config file; of those that are no settings, the values have gone where they are used.
     """
+    from vdt3d.engine.config_names import run_settings
+    from vdt3d.utils.signatures import nearest
+
     first, settings = key.partition(".")[0], run_settings()
     if first in settings:
         return
@@ -196,9 +195,7 @@ def _require_setting(key: str, names: Collection[str]) -> None:
             f"--cfg-options {key}: '{first}' is a name that the config file itself uses, and not read later; "
             "change the settings it went to (vdt3d print-config shows them)"
         )
-    near = get_close_matches(first, settings, n=1)
-    hint = f"; did you mean '{near[0]}'?" if near else ""
-    raise ValueError(f"--cfg-options {key}: a run has no setting '{first}'{hint}")
+    raise ValueError(f"--cfg-options {key}: a run has no setting '{first}'{nearest(first, settings)}")
 
 
 def _override(text: str) -> tuple[str, object]:

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from vdt3d.cli.config import quiet_imports, run_settings
+from vdt3d.cli.config import quiet_imports
 from vdt3d.cli.outputs import add_overwrite_argument
 
 EXAMPLE = """vdt3d runs work_dirs --html runs.html
@@ -119,6 +119,7 @@ def differences(runs: Mapping[str, tuple[Path, dict]]) -> tuple[list[str], list[
     """The head of a table, and a row for each setting, split of the data, package or part of the environment that is
     not the same in all runs.
     """
+    from vdt3d.engine.config_names import run_settings
     from vdt3d.engine.run_record import config_of
 
     told = []

@@ -20,6 +20,7 @@ from vdt3d.engine.hooks.unfreeze import UnfreezeHook
 from vdt3d.engine.hooks.watch import WatchHook
 from vdt3d.engine.layer_decay import LayerDecayConstructor
 from vdt3d.engine.loops import EpochBasedTrainLoop, IterBasedTrainLoop, ValLoop
+from vdt3d.engine.optimizer_groups import DefaultOptimWrapperConstructor
 from vdt3d.engine.runner import Runner
 from vdt3d.engine.schedules import LinearWarmupLR
 
@@ -28,6 +29,7 @@ __all__ = [
     "BalancedSampler",
     "CaseTableHook",
     "CheckpointHook",
+    "DefaultOptimWrapperConstructor",
     "DefaultSampler",
     "EarlyStopHook",
     "EnsembleHook",

@@ -1,8 +1,8 @@
 """LayerDecayConstructor: an optimizer whose learning rates shrink towards the input, part by part of a backbone."""
 
-from mmengine.optim import DefaultOptimWrapperConstructor
 from torch import nn
 
+from vdt3d.engine.optimizer_groups import DefaultOptimWrapperConstructor
 from vdt3d.models.backbones.layer_order import layer_order, part_of
 from vdt3d.registry import OPTIM_WRAPPER_CONSTRUCTORS
 
@@ -26,8 +26,10 @@ class LayerDecayConstructor(DefaultOptimWrapperConstructor):
     def __init__(self, optim_wrapper_cfg: dict, paramwise_cfg: dict | None = None):
         paramwise_cfg = dict(paramwise_cfg or {})
         self.decay = paramwise_cfg.pop("layer_decay", None)
-        if self.decay is None or not 0 < self.decay <= 1:
-            raise ValueError(f"paramwise_cfg has layer_decay={self.decay}: say a factor above 0 and at most 1")
+        if isinstance(self.decay, bool | str) or self.decay is None or not 0 < self.decay <= 1:
+            raise ValueError(f"paramwise_cfg.layer_decay={self.decay!r}, expected a factor above 0 and at most 1")
+        if optim_wrapper_cfg["optimizer"].get("lr") is None:
+            raise ValueError("paramwise_cfg.layer_decay is a factor of optim_wrapper.optimizer.lr, which is not set")
         super().__init__(optim_wrapper_cfg, paramwise_cfg | {"bypass_duplicate": True})  # never empty: groups are made
 
     def add_params(self, params: list[dict], module: nn.Module, prefix: str = "", **kwargs) -> None:

@@ -6,6 +6,7 @@ import platform
 import warnings
 from collections import defaultdict
 from functools import cached_property
+from inspect import signature
 from itertools import count, zip_longest
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from mmengine.evaluator import Evaluator
 from mmengine.hooks import EMAHook, Hook
 from mmengine.logging import MMLogger
 from mmengine.model import MMDistributedDataParallel, is_model_wrapper, revert_sync_batchnorm
+from mmengine.optim import OptimWrapper, OptimWrapperDict, _ParamScheduler
 from mmengine.runner import IterBasedTrainLoop as MMIterBasedTrainLoop
 from mmengine.runner import LogProcessor
 from mmengine.runner import Runner as MMRunner
@@ -29,20 +31,25 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 import vdt3d
+from vdt3d.engine.config_names import check_names, run_settings
 from vdt3d.engine.data import KeyedDataset, build_dataloader, require_two_classes
 from vdt3d.engine.distributed import init_distributed
 from vdt3d.engine.hooks.checkpoint import PreemptionHook
 from vdt3d.engine.hooks.test_notes import TestNotesHook
 from vdt3d.engine.log_processor import ScoreLogProcessor
 from vdt3d.engine.loops import ValLoop
+from vdt3d.engine.monitored import check_hooks, check_monitored
 from vdt3d.engine.plain_config import config_to_write, plain_config
 from vdt3d.engine.run_state import require_state_of_run, resume_run, set_generators, state_of_process, state_of_run
+from vdt3d.engine.schedules import count_as_run
 from vdt3d.engine.score_rules import metric_configs, with_rules
+from vdt3d.engine.validation import check_settings
 from vdt3d.engine.wandb_run import continue_wandb_run, keep_wandb_run
 from vdt3d.engine.work_dir import claim_together, latest_checkpoint, make_log_dir
 from vdt3d.models.inflate.weights import adapt
 from vdt3d.registry import LOOPS, RUNNERS
 from vdt3d.utils.checkpoint import read_any, state_dict_of, write_checkpoint
+from vdt3d.utils.config_errors import config_errors
 from vdt3d.utils.files import write_aside
 from vdt3d.utils.loading import MIN_MATCHED, load_weights
 
@@ -71,14 +78,28 @@ class Runner(MMRunner):
         self.resumed_unvalidated = False
         cfg = plain_config(cfg or {})
         self._overwrite = bool(cfg.get("overwrite"))
-        super().__init__(*args, cfg=config_to_write(cfg), **kwargs)
+        check_settings({**cfg, **signature(MMRunner).bind(*args, **kwargs).arguments})
+        with config_errors():
+            super().__init__(*args, cfg=config_to_write(cfg), **kwargs)
         for handler, level in self._screen_levels:
             handler.setLevel(level)
 
     @classmethod
     def from_cfg(cls, cfg: Config | dict) -> "Runner":
-        """Build a runner from a config; NumPy values, paths and classes in it become plain values."""
-        return super().from_cfg(plain_config(cfg))
+        """Build a runner from a config; NumPy values, paths and classes in it become plain values.
+
+        What the config file names for its own use is left out.
+
+        Raises:
+            ValueError: a name at the top level that no run reads, or as the constructor.
+        """
+        file = getattr(cfg, "filename", None)
+        if file is None or Path(file).is_file():
+            check_names(cfg, None if file is None else Path(file))
+        cfg, settings = plain_config(cfg), run_settings()
+        for name in set(cfg) - settings:
+            cfg.pop(name)
+        return super().from_cfg(cfg)
 
     # ---- the surroundings ----
 
@@ -139,7 +160,35 @@ class Runner(MMRunner):
         built = LOOPS.build(loop, default_args={"runner": self, "dataloader": self._train_dataloader})
         if isinstance(self.bare_model, BaseClassifier):
             require_two_classes(built.dataloader.dataset)
+        check_hooks(self.hooks, built, self._val_loop is not None)
+        if self._val_loop is None:
+            check_monitored(self.hooks, None, None)
         return built
+
+    def scale_lr(self, optim_wrapper: OptimWrapper, auto_scale_lr: dict | None = None) -> None:
+        """Scale the learning rates by the samples of a step, over all processes, to ``base_batch_size``.
+
+        Raises:
+            ValueError: ``auto_scale_lr`` has no ``base_batch_size``.
+        """
+        if not (auto_scale_lr or {}).get("enable"):
+            return
+        if "base_batch_size" not in auto_scale_lr:
+            raise ValueError("auto_scale_lr has no base_batch_size, the samples of a step that the rate is meant for")
+        base, loader = auto_scale_lr["base_batch_size"], self._train_dataloader
+        batch = loader.batch_size if isinstance(loader, DataLoader) else loader["batch_size"]
+        for wrapper in optim_wrapper.values() if isinstance(optim_wrapper, OptimWrapperDict) else [optim_wrapper]:
+            samples = self.world_size * batch * wrapper._accumulative_counts
+            self.logger.info(
+                f"A step has {samples} samples, the rate is meant for {base}: scaled by {samples / base:g}"
+            )
+            for group in wrapper.optimizer.param_groups:
+                group["lr"] *= samples / base
+
+    def _build_param_scheduler(
+        self, scheduler: _ParamScheduler | dict | list, optim_wrapper: OptimWrapper
+    ) -> list[_ParamScheduler]:
+        return super()._build_param_scheduler(count_as_run(scheduler, self.by_iterations), optim_wrapper)
 
     def build_log_processor(self, log_processor: dict | LogProcessor) -> LogProcessor:
         if isinstance(log_processor, dict):
@@ -148,11 +197,13 @@ class Runner(MMRunner):
 
     def register_default_hooks(self, hooks: dict | None = None) -> None:
         counting = {"logger": "log_metric_by_epoch", "checkpoint": "by_epoch"}
+        mmengines = ("runtime_info", "timer", "sampler_seed", "logger", "param_scheduler", "checkpoint")
         hooks = {
             name: {counting[name]: not self.by_iterations, **hook}
             if name in counting and isinstance(hook, dict)
             else hook
             for name, hook in (hooks or {}).items()
+            if hook is not None or name in mmengines  # which mmengine adds by itself unless they are None
         }
         super().register_default_hooks(hooks)
         self.register_hook(TestNotesHook())
@@ -172,7 +223,12 @@ class Runner(MMRunner):
         return isinstance(loop, MMIterBasedTrainLoop)
 
     def build_val_loop(self, loop: dict | BaseLoop) -> BaseLoop:
-        return super().build_val_loop({"type": ValLoop, **loop} if isinstance(loop, dict) else loop)
+        built = super().build_val_loop({"type": ValLoop, **loop} if isinstance(loop, dict) else loop)
+        schedulers = self.param_schedulers if isinstance(self.param_schedulers, list) else []
+        followers = [*self.hooks, *schedulers] if self.training else []
+        classes = getattr(getattr(self.bare_model, "head", None), "num_classes", None)
+        check_monitored(followers, built.evaluator.metrics, classes)
+        return built
 
     def wrap_model(self, model_wrapper_cfg: dict | None, model: nn.Module) -> nn.Module:
         if model_wrapper_cfg:
@@ -309,7 +365,8 @@ class Runner(MMRunner):
 
     def _train(self) -> nn.Module:
         try:
-            return super().train()
+            with config_errors():
+                return super().train()
         finally:
             self._dismiss_workers()
             for hook in self.hooks:
@@ -322,6 +379,10 @@ class Runner(MMRunner):
             if isinstance(loop, BaseLoop):
                 loop.dataloader._iterator = None
 
+    def val(self) -> dict:
+        with config_errors():
+            return super().val()
+
     def test(self) -> dict:
         """Test; a metric with ``threshold='val'`` gets the one chosen on the validation split, never on this one."""
         waiting = [metric for metric in metric_configs(self._test_evaluator) if metric.get("threshold") == "val"]
@@ -333,7 +394,8 @@ class Runner(MMRunner):
                 metric["threshold"] = scores["threshold"]
         self._keep_config(replace=False)  # that of a training stays
         try:
-            return super().test()
+            with config_errors():
+                return super().test()
         finally:
             self._dismiss_workers()
 

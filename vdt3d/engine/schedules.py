@@ -38,6 +38,38 @@ class LinearWarmupLR(LRSchedulerMixin, _ParamScheduler):
         return [value * min(rising, falling) for value in self.base_values]
 
 
+def count_as_run(
+    schedulers: _ParamScheduler | dict | list[_ParamScheduler | dict], by_iterations: bool
+) -> list[_ParamScheduler | dict]:
+    """Return the schedules with ``by_epoch=False`` where a run by iterations has one that does not set it.
+
+    Epochs do not pass in a run by iterations: a schedule that counts them would never move, or end with the first pass
+    over the data. A schedule that follows a score moves at each validation.
+
+    Raises:
+        ValueError: a schedule by epochs in a run by iterations.
+    """
+    schedulers = schedulers if isinstance(schedulers, list | tuple) else [schedulers]
+    if not by_iterations:
+        return list(schedulers)
+    counted = []
+    for scheduler in schedulers:
+        if not isinstance(scheduler, dict):
+            moves, by_epoch, name = hasattr(scheduler, "monitor"), scheduler.by_epoch, type(scheduler).__name__
+        else:
+            name = scheduler["type"]
+            moves = getattr(PARAM_SCHEDULERS.get(name) if isinstance(name, str) else name, "need_val_args", False)
+            scheduler = scheduler if moves else {"by_epoch": False, **scheduler}
+            by_epoch = scheduler.get("by_epoch") or scheduler.get("convert_to_iter_based")
+        if by_epoch and not moves:
+            raise ValueError(
+                f"param_scheduler: {name} counts epochs (by_epoch, convert_to_iter_based), and the run counts "
+                "iterations; set by_epoch=False and give its lengths in iterations"
+            )
+        counted.append(scheduler)
+    return counted
+
+
 def state_of(scheduler: _ParamScheduler) -> dict:
     """What a checkpoint keeps of a scheduler: all but its functions, which come back with its settings."""
     return {key: plain(value) for key, value in scheduler.state_dict().items() if not callable(value)}

@@ -28,7 +28,8 @@ def with_rules(settings: Any, evaluator: Any, only: Collection[str] = ()) -> Any
     if "rule" in settings or not follows_score(settings) or (only and settings["type"] not in only):
         return settings
     score = settings.get("monitor", "loss")  # mmengine's default
-    return {**settings, "rule": direction_of(score, metric_configs(evaluator), "monitor")}
+    metrics = [*metric_configs(evaluator), {"type": "ValidationLoss"}]  # which the validation loop adds
+    return {**settings, "rule": direction_of(score, metrics, "monitor")}
 
 
 def follows_score(settings: dict[str, Any]) -> bool:

@@ -139,6 +139,16 @@ class DetectionScores(BaseMetric):
             self._save(report, images, matches)
         return report["scores"] | _of_parts(report["parts"])
 
+    def score_names(self, classes: int | None) -> list[str]:
+        """Return the names of the scores, before any image is seen; ``*`` stands for any letters.
+
+        Args:
+            classes: not used.
+        """
+        example = Detections(*(np.ones(shape) for shape in ((1, 4), (1,), (1, 4))))
+        names = list(froc_report(match([example], **self.rule), resamples=min(self.resamples, 1))["scores"])
+        return [*names, *(("map", "ap50") if self.dims == 2 else ()), f"{OF_PARTS}_*"]
+
     def _kept(self, name: str, group: str | None, said: Boxes, scores: np.ndarray, truth: Boxes) -> _Image:
         if self.dims == 2:
             _check_slice(np.concatenate([said.corners, truth.corners]))

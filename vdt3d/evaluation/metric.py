@@ -110,6 +110,25 @@ class ClassificationScores(BaseMetric):
         names = (f"'{known[number]}'" if number < len(known) else str(number) for number in missing)
         return f"no case of class {', '.join(names)}" if missing else ""
 
+    def score_names(self, classes: int | None) -> list[str] | None:
+        """Return the names of the scores for so many classes, before any case is seen; None if that is not known.
+
+        Raises:
+            ValueError: a threshold for more than two classes.
+        """
+        if classes is None or classes < 2:
+            return None
+        if self.threshold is not None and classes > 2:
+            raise ValueError(f"threshold={self.threshold!r} needs two classes, and there are {classes}; leave it out")
+        fixed = 0.5 if self.threshold == "val" else self.threshold
+        example = score_report(
+            np.eye(classes),
+            np.arange(classes),
+            threshold=None if fixed == "choose" else fixed,
+            resamples=min(self.resamples, 1),
+        )
+        return [*example, "threshold"] if self.threshold == "choose" else list(example)
+
 
 def save_predictions(
     path: str | Path,

@@ -75,7 +75,12 @@ class VolumeClassifier(ImageClassifier):
             self.inferer = TASK_UTILS.build({"type": "CaseInferer", **test_cfg["inferer"]})
 
     def loss(self, inputs: Tensor, data_samples: Sequence[DataSample]) -> dict[str, Tensor]:
-        """The terms of the loss; with ``train_cfg``, of a mixed batch."""
+        """The terms of the loss; with ``train_cfg``, of a mixed batch.
+
+        Raises:
+            ValueError: the classifier has no head.
+        """
+        self._require_head()
         if self.mixing is not None:
             scores = one_hot(torch.cat([sample.gt_label for sample in data_samples]), self.head.num_classes)
             inputs, scores = self.mixing(inputs, scores)
@@ -88,8 +93,9 @@ class VolumeClassifier(ImageClassifier):
         """The samples, each with what the head, or the inferer where there is one, says of it.
 
         Raises:
-            ValueError: there is an inferer, but there are no samples for its answers.
+            ValueError: there is an inferer, but there are no samples for its answers; or the classifier has no head.
         """
+        self._require_head()
         if self.report_losses and data_samples is not None and all("gt_label" in sample for sample in data_samples):
             return self._predict_with_losses(inputs, data_samples, **kwargs)
         if self.inferer is None:
@@ -97,6 +103,10 @@ class VolumeClassifier(ImageClassifier):
         if data_samples is None:
             raise ValueError("the inferer writes its answers into data_samples; mode='tensor' gives scores without")
         return self.inferer.classify(self, inputs, data_samples)
+
+    def _require_head(self) -> None:
+        if self.head is None:
+            raise ValueError("model.head=None gives features only; set head=dict(type=..., num_classes=...)")
 
     def _predict_with_losses(self, inputs: Tensor, data_samples: Sequence[DataSample], **kwargs) -> list[DataSample]:
         """The samples of ``predict``, each with ``losses``: its loss terms, the mean over the inferer's views."""
