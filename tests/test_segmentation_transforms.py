@@ -115,7 +115,7 @@ def test_only_the_patch_is_read_from_a_file():
     full = np.arange(2 * 20 * 30 * 40).reshape(2, 20, 30, 40)
     image, labels = OnDisk(full), OnDisk(np.ones((1, 20, 30, 40), np.uint8))
     sample = Sample(Volume(image), LabelMap(labels), foreground={1: np.array([[19, 29, 39]])})
-    patch = RandomPatch3D((2, 3, 50), foreground=1)(sample)
+    patch = RandomPatch3D((2, 3, 50), foreground=1)(Reorient3D()(sample))  # in canonical orientation already
     assert image.read == labels.read == [(slice(None), slice(18, 20), slice(27, 30), slice(0, 40))]
     (_, drawn) = patch.history[-1]
     assert drawn["corner"][:2] in itertools.product((17, 18), (27,)) and -10 <= drawn["corner"][2] <= 0

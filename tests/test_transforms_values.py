@@ -77,6 +77,8 @@ def test_the_published_crop_needs_58_voxels():
 def test_padding_surrounds_and_leaves_larger_sides_alone():
     padded = Pad3D((1, 2, 6))(Sample(line(1, 2, 3, 4))).image
     assert padded.array.tolist() == [[[[0, 0, 0, 0, 0, 0], [0, 1, 2, 3, 4, 0]]]]
+    air = Pad3D((1, 1, 4), pad_value=-1024)(Sample(line(1, 2), LabelMap(line(1, 2).array.astype(np.uint8))))
+    assert air.image.array.tolist() == [[[[-1024, 1, 2, -1024]]]] and air.label_map.array.tolist() == [[[[0, 1, 2, 0]]]]
     assert Pad3D(1)(Sample(line(1, 2, 3))).image.array.tolist() == [[[[1, 2, 3]]]]
     assert Pad3D((None, 2, None))(Sample(line(1, 2, 3))).image.shape == (1, 2, 3)
 
