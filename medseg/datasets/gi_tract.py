@@ -101,7 +101,7 @@ def read_case_day(scans: str | Path, table: str | Path | None = None, **reader) 
     masks, name = _masks(table), Path(scans).parent.name
     _check_rows(masks, name, image.array)
     labels_DHW = masks.label_map(name, image.array.numbers, image.shape[1:])
-    return image, LabelMap(labels_DHW[None], image.affine, image.stored)
+    return image, LabelMap(labels_DHW[None], image.affine)
 
 
 def _masks(table: str | Path) -> RunLengths:

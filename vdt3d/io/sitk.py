@@ -2,27 +2,37 @@
 
 import gzip
 import math
+import re
 import zlib
+from difflib import get_close_matches
 from pathlib import Path
 
 import numpy as np
 import SimpleITK
 
 from vdt3d.io.checks import AGAIN, ScanError
+from vdt3d.io.shear import TOLERANCE
 
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 META_BYTES = {"CHAR": 1, "SHORT": 2, "INT": 4, "LONG": 4, "LONG_LONG": 8, "FLOAT": 4, "DOUBLE": 8}
-META_GEOMETRY = ("ElementSpacing", "ElementSize", "Offset", "Position", "Origin", "TransformMatrix", "Rotation")
+META_GEOMETRY = (
+    *("ElementSpacing", "ElementSize", "Offset", "Position", "Origin", "TransformMatrix", "Rotation", "Orientation"),
+)
+META_MATRICES = META_GEOMETRY[-3:]
+META_VALUES = {"ElementToIntensityFunctionSlope": 1.0, "ElementToIntensityFunctionOffset": 0.0}  # ITK ignores both
+MILLIMETRES = {"mm": 1.0, "cm": 10.0, "m": 1e3, "um": 1e-3, "\N{MICRO SIGN}m": 1e-3, "nm": 1e-6}
+UNSTATED = ("", "?", "???", "none")  # a unit that nobody wrote, which by custom is the millimetre
+TRUE_GEOMETRY = "write the true geometry into it"
 
 
 def read_sitk(path: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Voxels (C, z, y, x) and the affine; a vector per voxel or a fourth axis become channels.
+    """Read voxels (C, z, y, x) and the affine in mm; a vector per voxel or a fourth axis become channels.
 
     Raises:
-        ScanError: the file is damaged, cut short, or no volume.
+        ScanError: the file is damaged, cut short, or no volume, or does not state the spacing of its voxels.
     """
     is_meta = path.suffix.lower() in (".mha", ".mhd")
-    (_check_metaimage if is_meta else _check_nrrd)(path)
+    millimetres = (_check_metaimage if is_meta else _check_nrrd)(path)
     try:  # the format is named, since by content SimpleITK would read a renamed NIfTI too, without our checks
         image = SimpleITK.ReadImage(str(path), imageIO="MetaImageIO" if is_meta else "NrrdImageIO")
     except RuntimeError as error:
@@ -34,25 +44,35 @@ def read_sitk(path: Path) -> tuple[np.ndarray, np.ndarray]:
     array = SimpleITK.GetArrayFromImage(image)  # the view of a temporary image would crash Python
     if image.GetNumberOfComponentsPerPixel() > 1:
         array = np.moveaxis(array, -1, 0)
-    return array.reshape(math.prod(array.shape[:-3]), *array.shape[-3:]), _affine(image)
+    return array.reshape(math.prod(array.shape[:-3]), *array.shape[-3:]), _affine(path, image, millimetres)
 
 
-def _affine(image: SimpleITK.Image) -> np.ndarray:
+def _affine(path: Path, image: SimpleITK.Image, millimetres: float) -> np.ndarray:
     dimensions = image.GetDimension()
     direction = np.reshape(image.GetDirection(), (dimensions, dimensions))[:3, :3]
+    lengths = np.linalg.norm(direction, axis=0)
+    upright = np.allclose(direction.T @ direction, np.diag(lengths**2), atol=TOLERANCE)
+    if upright and not np.allclose(lengths, 1, atol=1e-3):  # a sheared one is refused, or resampled where declared
+        finding = f"the directions of its axes have the lengths {lengths.round(4).tolist()}, where 1 was expected"
+        raise ScanError(path, finding, TRUE_GEOMETRY)
     affine = np.eye(4)
     affine[:3, :3] = (direction * image.GetSpacing()[:3])[:, ::-1]  # columns x, y, z become z, y, x
     affine[:3, 3] = image.GetOrigin()[:3]
+    affine[:3] *= millimetres
     return LPS_TO_RAS @ affine
 
 
-def _check_metaimage(path: Path) -> None:
-    """Refuse what SimpleITK reads without a word: NaN or negative geometry, and compressed voxels that end early.
+def _check_metaimage(path: Path) -> float:
+    """Return the millimetres in its unit of length; refuse what SimpleITK reads without a word.
 
-    The format: https://docs.itk.org/en/latest/learn/metaio.html
+    That is geometry which is missing, misspelt, incomplete, NaN or negative, values that are to be rescaled, and
+    compressed voxels that end early. The format: https://docs.itk.org/en/latest/learn/metaio.html
     """
     header, size = _metaimage_header(path)
+    _check_metaimage_keys(path, header)
     try:
+        dimensions = int(header["NDims"])
+        rescaling = {key: float(header.get(key, usual)) for key, usual in META_VALUES.items()}
         geometry = {key: np.array(header[key].split(), dtype=float) for key in META_GEOMETRY if key in header}
         wanted = META_BYTES[header["ElementType"].removeprefix("MET_").removeprefix("U").removesuffix("_ARRAY")]
         wanted *= int(header.get("ElementNumberOfChannels", "1"))
@@ -61,8 +81,14 @@ def _check_metaimage(path: Path) -> None:
     except (KeyError, ValueError) as error:
         raise ScanError(path, f"its header is damaged or incomplete ({error})", AGAIN) from error
     for key, numbers in geometry.items():
-        if not np.isfinite(numbers).all() or (key.startswith("ElementS") and (numbers <= 0).any()):
-            raise ScanError(path, f"its header states {key} = {header[key]}", "write the true geometry into it")
+        wanted_numbers = dimensions ** (2 if key in META_MATRICES else 1)
+        impossible = not np.isfinite(numbers).all() or (key.startswith("ElementS") and (numbers <= 0).any())
+        if impossible or len(numbers) != wanted_numbers:
+            finding = f"its header states {key} = {header[key]}, where {wanted_numbers} numbers were expected"
+            raise ScanError(path, finding, TRUE_GEOMETRY)
+    if rescaling != META_VALUES:
+        stated = ", ".join(f"{key} = {number:g}" for key, number in rescaling.items())
+        raise ScanError(path, f"its header states {stated}, which ITK ignores", "save its voxels rescaled")
     name = header["ElementDataFile"]
     source, begin = (path, size) if name.upper() == "LOCAL" else (path.parent / name, 0)
     if not source.is_file():
@@ -70,6 +96,17 @@ def _check_metaimage(path: Path) -> None:
     found = _payload_bytes(path, source, begin, packed)
     if found < wanted:
         raise ScanError(path, f"is truncated: {wanted} bytes of voxels expected, {found} found", AGAIN)
+    return _millimetres(path, [header.get("DistanceUnits", "")])
+
+
+def _check_metaimage_keys(path: Path, header: dict[str, str]) -> None:
+    """Refuse a header without spacing, or with a key that looks like a misspelt one of geometry, which ITK ignores."""
+    keys = {key.lower(): key for key in (*META_GEOMETRY, *META_VALUES, "DistanceUnits") if key not in header}
+    for key in header.keys() - {*META_GEOMETRY, *META_VALUES, "DistanceUnits"}:
+        if close := get_close_matches(key.lower(), keys, 1, 0.8):
+            raise ScanError(path, f"its header has the unknown key {key}", f"write {keys[close[0]]}, or rename it")
+    if not {"ElementSpacing", "ElementSize"} & header.keys():
+        raise ScanError(path, "its header has no ElementSpacing", "write the true one into it, in mm")
 
 
 def _payload_bytes(path: Path, source: Path, begin: int, packed: int | None) -> int:
@@ -82,20 +119,29 @@ def _payload_bytes(path: Path, source: Path, begin: int, packed: int | None) -> 
         raise ScanError(path, f"is truncated or damaged ({error})", AGAIN) from error
 
 
-def _check_nrrd(path: Path) -> None:
-    """Refuse what SimpleITK reads without a word: an unknown spacing, which becomes 1, and gzip voxels that damage has
-    made more than announced, since it stops before their checksum.
+def _millimetres(path: Path, units: list[str]) -> float:
+    """Return the millimetres in a unit of length, which is that of all axes."""
+    stated = sorted({unit for unit in units if unit not in UNSTATED})
+    if not stated:
+        return 1.0
+    if len(stated) > 1 or stated[0] not in MILLIMETRES:
+        expected = f"where one of {', '.join(MILLIMETRES)} was expected for all axes"
+        raise ScanError(path, f"its header states the units {', '.join(stated)}, {expected}", TRUE_GEOMETRY)
+    return MILLIMETRES[stated[0]]
 
-    The format: https://teem.sourceforge.net/nrrd/format.html
+
+def _check_nrrd(path: Path) -> float:
+    """Return the millimetres in its unit of length; refuse what SimpleITK reads without a word.
+
+    That is an unknown spacing, which becomes 1, and gzip voxels that damage has made more than announced, since it
+    stops before their checksum. The format: https://teem.sourceforge.net/nrrd/format.html
     """
     header, size = _nrrd_header(path)
-    spacings = header.get("spacings", "").lower().split()
-    if "space directions" not in header and spacings.count("nan") > max(len(spacings) - 3, 0):  # of channels it is nan
-        raise ScanError(path, f"its header states the spacings {header['spacings']}", "write the true ones into it")
+    millimetres = _check_nrrd_geometry(path, header)
     name = header.get("data file") or header.get("datafile")
     source, begin = (path.parent / name, 0) if name else (path, size)
     if header.get("encoding", "").lower() not in ("gzip", "gz") or not source.is_file():
-        return  # the rest SimpleITK notices
+        return millimetres  # the rest SimpleITK notices
     try:
         with source.open("rb") as stream:
             stream.seek(begin)
@@ -104,6 +150,26 @@ def _check_nrrd(path: Path) -> None:
                     pass
     except (EOFError, OSError, zlib.error) as error:
         raise ScanError(path, f"is truncated or damaged ({error})", AGAIN) from error
+    return millimetres
+
+
+def _check_nrrd_geometry(path: Path, header: dict[str, str]) -> float:
+    """Return the millimetres in its unit of length; refuse a header that does not place all three axes of space."""
+    if header.get("dimension", "") in ("", "1", "2"):
+        return 1.0  # it is no NRRD or no volume, which reading notices
+    directions = re.findall(r"none|\([^)]*\)", header.get("space directions", ""))
+    spacings = header.get("spacings", "").lower().split()
+    placed = [axis for axis in directions or spacings if axis not in ("none", "nan")]
+    if len(placed) < 3:
+        found = [f"the {key} {header[key]}" for key in ("spacings", "space directions") if key in header]
+        finding = f"its header states {found[0] if found else 'no spacings'}, where those of 3 axes were expected"
+        raise ScanError(path, finding, "write the true ones into it, in mm")
+    if "nan" in header.get("space origin", "").lower():
+        raise ScanError(path, f"its header states the space origin {header['space origin']}", TRUE_GEOMETRY)
+    units = re.findall(r'"([^"]*)"', header.get("space units", "") or header.get("units", ""))
+    if len(units) > 3:  # of channels or time, the unit is another
+        units = [unit for unit in units if unit in MILLIMETRES]
+    return _millimetres(path, units)
 
 
 def _nrrd_header(path: Path) -> tuple[dict[str, str], int]:

@@ -43,6 +43,7 @@ class PackSegmentation:
             "sample_name": sample.name,
             "group": sample.group,
             "grid": (sample.image.shape, sample.image.affine),
+            "stored": sample.image.stored,
             "history": sample.history,
             "reference": sample.reference,
         }

@@ -34,4 +34,5 @@ class PredictionsHook(Hook):
                 raise ValueError(
                     f"case '{sample.sample_name}': {type(runner.model).__name__} answers no labels to write"
                 )
-            write_nifti(sample.pred_labels, self.out / f"{sample.sample_name}.nii.gz")
+            labels = sample.pred_labels.replace(stored=sample.get("stored"))
+            write_nifti(labels, self.out / f"{sample.sample_name}.nii.gz")
