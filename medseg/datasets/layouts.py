@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from vdt3d.io import ScanError
+from vdt3d.utils.files import visible
 
 BOTH = "MSD's has 'modality' and 'training', nnU-Net's 'channel_names' and 'file_ending' (data/README.md shows both)"
 
@@ -112,8 +113,8 @@ def _nnunet_cases(images: Path, labels: Path, ending: str, channels: int) -> lis
     A folder that is not there holds none; without any label map, none is expected.
     """
     first = f"_0000{ending}"
-    names = {file.name.removesuffix(first) for file in images.glob(f"*{first}")}
-    labelled = {file.name.removesuffix(ending) for file in labels.glob(f"*{ending}")}
+    names = {file.name.removesuffix(first) for file in visible(images.glob(f"*{first}"))}
+    labelled = {file.name.removesuffix(ending) for file in visible(labels.glob(f"*{ending}"))}
     return [
         Case(
             name,

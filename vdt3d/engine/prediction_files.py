@@ -18,7 +18,7 @@ from vdt3d.inference import Classified, scan_report, table_rows
 from vdt3d.inference.findings import COLUMNS
 from vdt3d.io import Scan, SegSource, write_dicom_seg, write_nifti
 from vdt3d.structures import LabelMap, Volume
-from vdt3d.utils.files import write_aside, write_json
+from vdt3d.utils.files import visible, write_aside, write_json
 from vdt3d.utils.notice import NOTICE
 
 SHEET_PLANES = ("axial", "coronal", "sagittal")
@@ -69,7 +69,7 @@ class PredictionFiles(ABC):
 
     def records(self) -> Iterator[dict[str, Any]]:
         """What the folder holds of each scan, by name."""
-        for path in sorted(self.out.glob(f"*{self.record}")):
+        for path in visible(self.out.glob(f"*{self.record}")):
             yield json.loads(path.read_text(encoding="utf-8"))
 
     def write_overview(self) -> None:
@@ -111,15 +111,19 @@ class LabelFiles(PredictionFiles):
         volume = predictor.read(scan.path, series=scan.series)
         labels = self._assessed(predictor, name, volume) if self.uncertainty else predictor(volume, name=name)
         structures = predictor.structures or {str(label): label for label in np.unique(labels.array).tolist() if label}
+        label_file = self.out / f"{name}{self.suffix}"
+        write_nifti(labels, label_file)
+        write_json(self.out / f"{name}{self.record}", volumes_report(labels, name=name, structures=structures))
         if source is not None:
             from vdt3d.visualization import PALETTE
 
             path = self.out / f"{name}.seg.dcm"
-            write_dicom_seg(labels, path, source, segments=predictor.structures, colours=PALETTE)
+            try:
+                write_dicom_seg(labels, path, source, segments=predictor.structures, colours=PALETTE)
+            except ValueError as error:
+                raise ValueError(f"{error}; {label_file.name} was written, {path.name} was not") from error
         if self.sheets:
             self._draw(name, volume, labels, predictor.classes)
-        write_json(self.out / f"{name}{self.record}", volumes_report(labels, name=name, structures=structures))
-        write_nifti(labels, self.out / f"{name}{self.suffix}")
 
     def rows(self, record: Mapping[str, Any]) -> list[dict[str, Any]]:
         return [{"scan": record["scan"]} | structure for structure in record["volumes"]]

@@ -8,6 +8,7 @@ from typing import NamedTuple
 from vdt3d.io.checks import ScanError
 from vdt3d.io.dicom import SeriesFacts, is_dicom, list_series
 from vdt3d.io.slices import pictures
+from vdt3d.utils.files import visible
 
 SCANS = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd")  # what is looked for in a folder
 SLICES = "scans"  # the folder of a scan's slices in that of the scan, as the UW-Madison GI Tract challenge has it
@@ -160,7 +161,7 @@ def _is_scan(path: Path) -> bool:
 
 
 def _is_of_slices(path: Path) -> bool:
-    return path.resolve().name == SLICES and any(path.glob("*.png"))
+    return path.resolve().name == SLICES and bool(visible(path.glob("*.png")))
 
 
 def _is_of_dicom(path: Path) -> bool:

@@ -4,7 +4,7 @@ import json
 import math
 import os
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -33,6 +33,11 @@ def find_config(path: Path) -> Path:
     near = get_close_matches(path.name, names, n=1)
     hint = f"; did you mean '{path.with_name(near[0])}'?" if near else ""
     raise FileNotFoundError(f"{path}: no such config, neither below {Path.cwd()} nor among those of the package{hint}")
+
+
+def visible(paths: Iterable[Path]) -> list[Path]:
+    """Return the paths in order, without hidden files (macOS writes ._NAME beside NAME) and those of __MACOSX."""
+    return sorted(path for path in paths if not path.name.startswith(".") and "__MACOSX" not in path.parts)
 
 
 def write_aside(path: Path, write: Callable[[Path], None]) -> None:

@@ -7,6 +7,7 @@ from types import ModuleType
 from medseg.datasets.prepare import acdc, btcv, gi_tract, lidc, lits, released
 from medseg.datasets.prepare.source import Source
 from vdt3d.io import ScanError, extract
+from vdt3d.utils.files import visible
 
 # By name: a module with ``find(folder)``, which answers None where there is nothing of it, and ``LOOKED_FOR``.
 SOURCES: dict[str, ModuleType] = {
@@ -41,7 +42,7 @@ def find_source(name: str, src: Path, unpacked: Path) -> Source:
     kind = SOURCES[name]
     source = kind.find(src) if src.is_dir() else None
     if source is None:
-        archives = [path for path in sorted(src.iterdir() if src.is_dir() else [src]) if _is_archive(path)]
+        archives = [path for path in visible(src.iterdir() if src.is_dir() else [src]) if _is_archive(path)]
         source = kind.find(_unpack(archives, unpacked)) if archives else None
     if source is None:
         remedy = "give the folder or the archives that do; docs/segmentation_data.md shows the tree"
