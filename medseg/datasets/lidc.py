@@ -12,6 +12,7 @@ from vdt3d.datasets.splits import FOLDS, deal_parts, in_split, read_table
 from vdt3d.io import read_volume
 from vdt3d.registry import DATASETS
 from vdt3d.structures import Sample
+from vdt3d.utils.files import visible
 
 
 @DATASETS.register_module()
@@ -51,7 +52,7 @@ class LIDCSegmentation(LIDCClassification):
     def load_data_list(self) -> list[dict]:
         """The nodules of the split, in the order of the nodule table; without one, in that of their names."""
         if self.split_file.suffix == ".json":
-            names = sorted(path.stem for path in self.folder.glob("*.npz"))
+            names = [path.stem for path in visible(self.folder.glob("*.npz"))]
             patients = pd.Series(names, index=names)
             parts = assign_parts(names, names, split_file=self.split_file, fold=self.fold, folds=FOLDS)
             source = self.split_file

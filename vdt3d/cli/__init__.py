@@ -2,6 +2,7 @@
 
 import shutil
 import sys
+import warnings
 from argparse import ArgumentParser, RawDescriptionHelpFormatter
 from difflib import get_close_matches
 from importlib import import_module
@@ -55,6 +56,7 @@ GROUPS = {
     },
 }
 COMMANDS = {name: entry for group in GROUPS.values() for name, entry in group.items()}
+FORMAT_WARNING = warnings.formatwarning
 
 
 class OneLineParser(ArgumentParser):
@@ -71,6 +73,7 @@ def main(argv: list[str] | None = None) -> None:
         SystemExit: with the code that docs/cli.md explains: 1 if some of it failed, 2 for what the user can mend, said
             in one line, 130 for an interruption, 143 for a run that was asked to stop.
     """
+    warnings.formatwarning = _format_warning
     argv = sys.argv[1:] if argv is None else argv
     name = _command(argv[:1])
     parser = parser_of(name)
@@ -101,6 +104,13 @@ def parser_of(command: str) -> ArgumentParser:
     module.add_arguments(parser)
     parser.add_argument("--debug", action="store_true", help="show the whole traceback of an error")
     return parser
+
+
+def _format_warning(message: Warning | str, category: type[Warning], *place, **line) -> str:
+    """Return a warning as it is shown; of ours, which are about the user's files, without the line of code."""
+    if category.__module__.startswith("vdt3d."):
+        return f"warning: {message}\n"
+    return FORMAT_WARNING(message, category, *place, **line)
 
 
 def _command(argv: list[str]) -> str:

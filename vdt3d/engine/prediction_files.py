@@ -9,7 +9,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -19,11 +19,25 @@ from vdt3d.inference import Classified, scan_report, table_rows
 from vdt3d.inference.findings import COLUMNS
 from vdt3d.io import Scan, SegSource, write_dicom_seg, write_nifti
 from vdt3d.structures import LabelMap, Volume
-from vdt3d.utils.files import read_json, write_aside
+from vdt3d.utils.files import read_json, visible, write_aside
 from vdt3d.utils.notice import NOTICE
 from vdt3d.utils.outputs import foreign_file, record_state, write_recorded
 
 SHEET_PLANES = ("axial", "coronal", "sagittal")
+
+
+class Prediction(NamedTuple):
+    """Prediction for one scan, ready to be written.
+
+    Fields:
+        record: content of its record.
+        writers: calls that write its other files, all of them or none.
+        extras: calls that write files whose failure leaves the others.
+    """
+
+    record: dict[str, Any]
+    writers: Sequence[Callable[[], Any]]
+    extras: Sequence[Callable[[], Any]] = ()
 
 
 class PredictionFiles(ABC):
@@ -75,17 +89,19 @@ class PredictionFiles(ABC):
         return foreign_file(self.record_of(name), name, self.places(name))
 
     def write(self, predictor: Predictor, name: str, scan: Scan) -> None:
-        """Predict one scan and write its files; if writing fails, none of them is left.
+        """Predict one scan and write its files; if writing fails, none of them is left (``extras`` excepted).
 
         Raises:
             ValueError, OSError: as reading, predicting and writing do.
         """
-        report, writers = self._predict(predictor, name, scan)
-        write_recorded(self.record_of(name), report, writers, self.places(name))
+        prediction = self._predict(predictor, name, scan)
+        write_recorded(self.record_of(name), prediction.record, prediction.writers, self.places(name))
+        for write in prediction.extras:
+            write()
 
     @abstractmethod
-    def _predict(self, predictor: Predictor, name: str, scan: Scan) -> tuple[dict[str, Any], list[Callable[[], Any]]]:
-        """Return the record of one scan, and calls that write its other files."""
+    def _predict(self, predictor: Predictor, name: str, scan: Scan) -> Prediction:
+        """Return what is to be written of one scan."""
 
     @abstractmethod
     def rows(self, record: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -93,7 +109,7 @@ class PredictionFiles(ABC):
 
     def records(self) -> Iterator[dict[str, Any]]:
         """Yield the records of the finished scans in the folder, by name."""
-        for path in sorted(self.out.glob(f"*{self.record}")):
+        for path in visible(self.out.glob(f"*{self.record}")):
             name = path.name.removesuffix(self.record)
             if record_state(path, name) == "done" and (self.out / f"{name}{self.suffix}").exists():
                 yield read_json(path)
@@ -139,7 +155,7 @@ class LabelFiles(PredictionFiles):
         more = [self.out / "disagreement" / f"{name}.nii.gz"] if self.uncertainty else []
         return [*more, *self.expected(name)]
 
-    def _predict(self, predictor: Predictor, name: str, scan: Scan) -> tuple[dict[str, Any], list[Callable[[], Any]]]:
+    def _predict(self, predictor: Predictor, name: str, scan: Scan) -> Prediction:
         source = SegSource.read(scan.path, scan.series) if self.dicom_seg else None  # refused before the work is done
         volume = predictor.read(scan.path, series=scan.series)
         writers: list[Callable[[], Any]] = []
@@ -151,16 +167,21 @@ class LabelFiles(PredictionFiles):
                     writers.append(partial(write_nifti, map_, self.out / kind / f"{name}.nii.gz"))
         else:
             labels = predictor(volume, name=name)
-        if source is not None:
-            from vdt3d.visualization import PALETTE
-
-            path, segments = self.out / f"{name}.seg.dcm", predictor.structures
-            writers.append(partial(write_dicom_seg, labels, path, source, segments=segments, colours=PALETTE))
         if self.sheets:
             writers.append(partial(self._draw, name, volume, labels, predictor.classes))
         writers.append(partial(write_nifti, labels, self.out / f"{name}{self.suffix}"))
         structures = predictor.structures or {str(label): label for label in np.unique(labels.array).tolist() if label}
-        return volumes_report(labels, name=name, structures=structures), writers
+        extras = [] if source is None else [partial(self._write_seg, predictor, name, labels, source)]
+        return Prediction(volumes_report(labels, name=name, structures=structures), writers, extras)
+
+    def _write_seg(self, predictor: Predictor, name: str, labels: LabelMap, source: SegSource) -> None:
+        from vdt3d.visualization import PALETTE
+
+        path = self.out / f"{name}.seg.dcm"
+        try:
+            write_dicom_seg(labels, path, source, segments=predictor.structures, colours=PALETTE)
+        except ValueError as error:
+            raise ValueError(f"{error}; {name}{self.suffix} was written, {path.name} was not") from error
 
     def rows(self, record: Mapping[str, Any]) -> list[dict[str, Any]]:
         return [{"scan": record["scan"]} | structure for structure in record["volumes"]]
@@ -197,7 +218,7 @@ class FindingFiles(PredictionFiles):
     def overviews(self) -> list[Path]:
         return [self.out / self.table, self.out / "findings.html"]
 
-    def _predict(self, predictor: Predictor, name: str, scan: Scan) -> tuple[dict[str, Any], list[Callable[[], Any]]]:
+    def _predict(self, predictor: Predictor, name: str, scan: Scan) -> Prediction:
         from vdt3d.visualization import finding_pictures
 
         volume = predictor.read(scan.path, series=scan.series)
@@ -207,7 +228,7 @@ class FindingFiles(PredictionFiles):
         folder = self.out / "pictures" / name
         for finding in report["findings"]:
             finding["picture"] = (folder / f"{finding['rank']}.jpg").relative_to(self.out).as_posix()
-        return report, [partial(self._write_pictures, report, pictures)]
+        return Prediction(report, [partial(self._write_pictures, report, pictures)])
 
     def _write_pictures(self, report: Mapping[str, Any], pictures: Sequence[np.ndarray]) -> None:
         from vdt3d.visualization import jpeg
@@ -237,9 +258,9 @@ class ClassFiles(PredictionFiles):
     table, columns = "predictions.csv", ()
     verb, what = ("classifying", "classified"), "predictions of {} scans"
 
-    def _predict(self, predictor: Predictor, name: str, scan: Scan) -> tuple[dict[str, Any], list[Callable[[], Any]]]:
+    def _predict(self, predictor: Predictor, name: str, scan: Scan) -> Prediction:
         said = predictor(predictor.read(scan.path, series=scan.series), name=name)
-        return class_report(said, name), []
+        return Prediction(class_report(said, name), [])
 
     def rows(self, record: Mapping[str, Any]) -> list[dict[str, Any]]:
         told = {key: record[key] for key in ("scan", "class", "uncertainty", "disagreement")}

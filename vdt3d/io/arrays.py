@@ -39,9 +39,6 @@ def _chosen(path: Path, names: list[str], key: str | None) -> str:
     if key is None and len(names) == 1:
         return names[0]
     if key not in names:
-        raise ScanError(
-            path,
-            f"holds the arrays {names}, not {key!r}",
-            "choose one in the config: reader=dict(key='...') of the data set",
-        )
+        remedy = f"choose one: reader=dict(key='{names[0] if names else ''}') in a config, key= in Python"
+        raise ScanError(path, f"holds the arrays {names}, not {key!r}", remedy)
     return key

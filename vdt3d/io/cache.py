@@ -15,7 +15,7 @@ import numpy as np
 from vdt3d.io.checks import ScanError
 from vdt3d.io.lazy import ArrayInFiles
 from vdt3d.structures import IGNORED, LabelMap, Sample, Volume
-from vdt3d.utils.files import write_aside
+from vdt3d.utils.files import visible, write_aside
 
 VERSION = 1
 MOST_POSITIONS = 10_000  # kept for each label
@@ -149,7 +149,7 @@ def read_record(folder: Path, name: str) -> dict[str, Any]:
 
 def list_cases(folder: Path) -> list[str]:
     """The names of the finished cases in a folder, sorted."""
-    return sorted(path.stem for path in Path(folder).glob("*.json"))
+    return [path.stem for path in visible(Path(folder).glob("*.json"))]
 
 
 def write_array(

@@ -7,6 +7,8 @@ import numpy as np
 from vdt3d.structures import Volume, describe_grids
 
 AGAIN = "copy or download it again"
+FLOAT32 = 1e-6  # relative; by a little more than this, numbers in float32 are rounded
+COMPANION = b"\0\x05\x16"  # AppleDouble, what macOS writes as ._NAME beside a file NAME
 
 
 class ScanError(ValueError):
@@ -47,6 +49,10 @@ def check_content(path: Path) -> None:
         head = stream.read(512).lstrip().lower()
     if path.stat().st_size == 0:
         raise ScanError(path, "is empty", AGAIN)
+    if head.startswith(COMPANION):
+        raise ScanError(
+            path, "is no scan but a file that macOS wrote beside one", f"give {path.name.removeprefix('._')}"
+        )
     if head.startswith((b"<!doctype html", b"<html", b"<?xml")):
         raise ScanError(
             path, "looks like a web page, not a scan", "the link needs a login or is gone: download it again"
@@ -69,10 +75,10 @@ def check_channels(path: Path, array: np.ndarray, declared: int | None) -> None:
     if found != (declared or 1):
         finding = f"holds {found} channels or frames, where {declared or 1} was expected"
         remedies = {
-            None: f"declare them with channels={found}",
+            None: f"declare them: reader=dict(channels={found}) in a config, channels={found} in Python",
             1: "save one of them, or labels as one number per voxel",
         }
-        several = f"put all {declared} into one file, on its fourth axis, or declare channels={found}"
+        several = f"put all {declared} into one file, on its fourth axis, or declare {found} in config or dataset.json"
         raise ScanError(path, finding, remedies.get(declared, several))
 
 
@@ -84,6 +90,11 @@ def check_affine(path: Path, affine: np.ndarray) -> None:
         raise ScanError(path, f"its affine is singular: {affine.tolist()}", "repair the geometry in its header")
 
 
+def declaration(option: str, value: str) -> str:
+    """Return where a user declares what a data set legitimately holds."""
+    return f"--{option} {value} of prepare, reader=dict({option}='{value}') in a config, {option}='{value}' in Python"
+
+
 def finite(path: Path, array: np.ndarray, nan: str) -> np.ndarray:
     """``array``, whose NaN and infinite voxels are an error or, by ``nan="zero"``, set to 0 in place."""
     good = np.isfinite(array)
@@ -91,19 +102,33 @@ def finite(path: Path, array: np.ndarray, nan: str) -> np.ndarray:
         return array
     if nan == "error":
         finding = f"{np.count_nonzero(~good)} of {array.size} voxels are NaN or infinite"
-        raise ScanError(path, finding, "repair the file, or read it with nan='zero'")
+        raise ScanError(path, finding, "repair the file, or set them to 0: " + declaration("nan", "zero"))
     array[~good] = 0
     return array
 
 
-def labels(path: Path, array: np.ndarray) -> np.ndarray:
-    """``array`` as labels: integers keep their type, whole numbers in floats get the smallest that holds them."""
+def labels(path: Path, array: np.ndarray, step: float = 0.0) -> np.ndarray:
+    """Return ``array`` as labels: integers keep their type, whole numbers in floats get the smallest that holds them.
+
+    Args:
+        path: of the file, for messages.
+        array: (C, D, H, W).
+        step: between the values that its voxels could be stored as; half of it is lost in rounding. Where it is above
+            1/2, labels cannot be recovered, and must be whole numbers as they are.
+
+    Raises:
+        ScanError: a value is negative or no whole number.
+    """
     if array.dtype.kind == "f":
-        whole = (np.abs(array) < np.float32(2**31)) & (array == np.rint(array))
-        wrong = np.count_nonzero(~whole)  # NaN is wrong here too
-        if wrong:
-            finding = f"{wrong} of {array.size} voxels are no whole numbers (float labels, soft or interpolated?)"
+        near, lost = np.rint(array), step / 2 if step <= 0.5 else 0.0
+        with np.errstate(invalid="ignore"):  # of infinite voxels
+            rounded = np.abs(array - near) <= lost + FLOAT32 * np.maximum(np.abs(array), 1)
+        whole = (np.abs(array) < np.float32(2**31)) & rounded
+        if not whole.all():  # NaN is wrong here too
+            wrong = array[~whole]
+            finding = f"{wrong.size} of {array.size} voxels are no whole numbers, such as {wrong[0]:.6g} (soft labels?)"
             raise ScanError(path, finding, "give the label map before interpolation, or threshold it first")
+        array = near
     if array.min() < 0:
         raise ScanError(path, f"holds negative labels (down to {array.min()})", "number the classes from 0")
     dtype = np.min_scalar_type(int(array.max())) if array.dtype.kind == "f" else array.dtype.newbyteorder("=")

@@ -17,6 +17,7 @@ from vdt3d.io.nifti_geometry import read_geometry, write_geometry
 from vdt3d.structures import LabelMap, StoredGeometry, Volume
 
 HEADERS = {348: nib.Nifti1Header, 540: nib.Nifti2Header}  # by the size they state in their first four bytes
+PAIR = "convert it to .nii.gz, for example with nibabel: nib.save(nib.load('a.hdr'), 'a.nii.gz')"
 GZIP_MOST = 1032  # deflate cannot make anything smaller than this many times
 
 
@@ -32,7 +33,7 @@ def read_nifti(path: Path) -> tuple[np.ndarray, np.ndarray, StoredGeometry]:
     Raises:
         ScanError: the file is not the NIfTI its name promises, is cut short, or its header is impossible.
     """
-    zipped = path.name.lower().endswith(".gz")
+    zipped = _is_zipped(path)
     with path.open("rb") as stream:
         is_gzip = stream.read(2) == b"\x1f\x8b"
     if zipped and not is_gzip:
@@ -53,6 +54,22 @@ def read_nifti(path: Path) -> tuple[np.ndarray, np.ndarray, StoredGeometry]:
         raise ScanError(path, f"its header is impossible ({error})", "repair the header") from error
 
 
+def value_step(path: Path) -> float:
+    """Return the step between the values that the voxels of a NIfTI can be stored as: that of integers with a slope.
+
+    It is 0 for floats, and where no slope is set: such values are as exact as their type. ``path`` is a file that
+    ``read_nifti`` has read.
+    """
+    with gzip.open(path) if _is_zipped(path) else path.open("rb") as stream:
+        header = _header(path, stream.read(540))
+    slope, _ = header.get_slope_inter()
+    return abs(slope) if slope and header.get_data_dtype().kind in "iu" else 0.0
+
+
+def _is_zipped(path: Path) -> bool:
+    return path.name.lower().endswith(".gz")
+
+
 def _header(path: Path, raw: bytes) -> nib.Nifti1Header:
     """The header as written: nibabel's own checks, which turn a zero spacing into 1 without a word, are off."""
     size = next((n for n in HEADERS if raw[:4] in (n.to_bytes(4, "little"), n.to_bytes(4, "big"))), None)
@@ -60,7 +77,7 @@ def _header(path: Path, raw: bytes) -> nib.Nifti1Header:
         raise ScanError(path, "does not begin with a NIfTI header", AGAIN)
     header = HEADERS[size](raw[:size], check=False)
     if not bytes(header["magic"]).startswith((b"n+1", b"n+2")):
-        raise ScanError(path, "is not a single-file NIfTI (Analyze or .hdr/.img?)", "convert it to .nii.gz")
+        raise ScanError(path, "is not a single-file NIfTI (Analyze or .hdr/.img?)", PAIR)
     shape = header.get_data_shape()
     spacing = header["pixdim"][1 : 1 + min(len(shape), 3)]
     if not shape or min(shape) < 1:

@@ -20,10 +20,11 @@ from vdt3d.io.checks import (
 )
 from vdt3d.io.dicom import list_series, read_series
 from vdt3d.io.dicom_headers import is_dicom, single_file_finding
-from vdt3d.io.nifti import read_nifti
+from vdt3d.io.nifti import PAIR, read_nifti, value_step
 from vdt3d.io.pictures import read_picture
 from vdt3d.io.shear import upright
 from vdt3d.io.sitk import read_sitk
+from vdt3d.io.slices import SUFFIXES as PICTURES
 from vdt3d.io.slices import pictures, read_slices
 from vdt3d.structures import LabelMap, Volume
 
@@ -32,21 +33,24 @@ class Format(NamedTuple):
     """How files of some suffixes are read: to an array (C, z, y, x) as stored and its geometry.
 
     Fields:
+        step: returns the step between the values that voxels can be stored as; without it, they are exact.
         read: returns the array and what ``Volume`` takes besides: the affine and, of NIfTI, the geometry as stored.
     """
 
     suffixes: tuple[str, ...]
     read: Callable[..., tuple[np.ndarray, *tuple[Any, ...]]]
     options: tuple[str, ...] = ()
+    step: Callable[[Path], float] | None = None
 
 
 FORMATS = (
-    Format((".nii", ".nii.gz"), read_nifti),
+    Format((".nii", ".nii.gz"), read_nifti, step=value_step),
     Format((".nrrd", ".nhdr", ".mha", ".mhd"), read_sitk),
     Format((".npy",), read_numpy, ("spacing",)),
     Format((".npz",), read_numpy, ("key", "spacing")),
     Format((".png", ".jpg", ".jpeg"), read_picture, ("spacing",)),
 )
+PAIRS = {".hdr", ".img"}  # header and voxels in a file each
 DICOM_FOLDER = Format((), read_series, ("series",))
 SLICE_FOLDER = Format((), read_slices, ("spacing", "thickness"))
 
@@ -118,7 +122,8 @@ def read_label_map(
     _check_choice("shear", shear, ("error", "resample"))
     path = Path(path)
     array, *geometry = _load(path, 1, key=key, spacing=spacing)
-    return upright(path, LabelMap(labels(path, array), *geometry), shear)
+    step = _format(path).step
+    return upright(path, LabelMap(labels(path, array, step(path) if step else 0.0), *geometry), shear)
 
 
 def fitting_options(path: str | Path, options: Mapping[str, Any]) -> dict[str, Any]:
@@ -147,6 +152,7 @@ def _load(path: Path, channels: int | None, **options) -> tuple[np.ndarray, *tup
 
 def _format(path: Path) -> Format:
     if path.is_dir():
+        _check_folder(path)
         return SLICE_FOLDER if pictures(path) and not list_series(path) else DICOM_FOLDER
     check_exists(path)
     check_content(path)
@@ -155,10 +161,22 @@ def _format(path: Path) -> Format:
             return form
     if is_dicom(path):
         raise ScanError(path, *single_file_finding(path))
-    if path.suffix.lower() in (".hdr", ".img"):
-        raise ScanError(path, "is one file of an Analyze or NIfTI pair (.hdr and .img)", "convert it to .nii.gz")
+    if path.suffix.lower() in PAIRS:
+        raise ScanError(path, "is one of the two files of an Analyze or NIfTI pair", PAIR)
     known = " ".join(suffix for form in FORMATS for suffix in form.suffixes)
     raise ScanError(path, f"has an unknown suffix '{path.suffix}'", f"give a DICOM folder or one of {known}")
+
+
+def _check_folder(path: Path) -> None:
+    """Refuse a folder whose files are of other formats than DICOM, and name these."""
+    files = [file for file in path.iterdir() if file.is_file() and not file.name.startswith(".")]
+    suffixes = sorted({"".join(file.suffixes[-2:]) if file.suffix == ".gz" else file.suffix for file in files})
+    known = {*PAIRS, *(suffix for form in FORMATS for suffix in form.suffixes)} - {*PICTURES}
+    if files and known.issuperset(suffixes) and not any(is_dicom(file) for file in files):
+        remedy = (
+            PAIR if PAIRS.intersection(suffixes) else "give the files themselves, or a pattern such as 'folder/*.npy'"
+        )
+        raise ScanError(path, f"holds no DICOM slices but {len(files)} files of {', '.join(suffixes)}", remedy)
 
 
 def _check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:

@@ -10,6 +10,7 @@ from vdt3d.io.checks import ScanError, is_dangling
 from vdt3d.io.dicom import SeriesFacts, list_series
 from vdt3d.io.dicom_headers import may_hold_slices
 from vdt3d.io.slices import pictures
+from vdt3d.utils.files import visible
 
 SCANS = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd")  # what is looked for in a folder
 SLICES = "scans"  # the folder of a scan's slices in that of the scan, as the UW-Madison GI Tract challenge has it
@@ -177,7 +178,7 @@ def _is_scan(path: Path) -> bool:
 
 
 def _is_of_slices(path: Path) -> bool:
-    return path.resolve().name == SLICES and any(path.glob("*.png"))
+    return path.resolve().name == SLICES and bool(visible(path.glob("*.png")))
 
 
 def _is_of_dicom(path: Path) -> bool:

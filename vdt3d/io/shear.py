@@ -6,7 +6,7 @@ from typing import TypeVar
 import numpy as np
 from scipy import ndimage
 
-from vdt3d.io.checks import ScanError
+from vdt3d.io.checks import ScanError, declaration
 from vdt3d.structures import LabelMap, Volume
 
 Grid = TypeVar("Grid", Volume, LabelMap)
@@ -24,7 +24,8 @@ def upright(path: Path, volume: Grid, shear: str) -> Grid:
         return volume
     if shear == "error":
         finding = f"its axes are sheared by {np.degrees(np.arcsin(min(cosine, 1))):.2f} degrees"
-        raise ScanError(path, finding, "read it with shear='resample' (gantry tilt), or repair its affine")
+        remedy = f"repair its affine or, of a tilted gantry, resample: {declaration('shear', 'resample')}"
+        raise ScanError(path, finding, remedy)
     return straighten(volume)
 
 

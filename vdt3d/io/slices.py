@@ -42,7 +42,7 @@ def slice_name(path: str | Path) -> SliceName:
         return SliceName(number, (height, width), (y, x))
     numbers = NUMBER.findall(path.stem)
     if not numbers:
-        raise ScanError(path, "has no number in its name", "number the slices, or choose them with pattern=")
+        raise ScanError(path, "has no number in its name", "number the slices, or move it out of the folder")
     return SliceName(int(numbers[-1]))
 
 
@@ -63,10 +63,10 @@ def find_slices(folder: str | Path, pattern: str = "*.png") -> list[Path]:
         number = slice_name(path).number
         if number in found:
             finding = f"{found[number].name} and {path.name} are both slice {number}"
-            raise ScanError(folder, finding, "remove one of them, or choose with pattern=")
+            raise ScanError(folder, finding, "remove one of them, or put it into a folder of its own")
         found[number] = path
     if not found:
-        raise ScanError(folder, f"holds no slices '{pattern}'", "check the path, or choose them with pattern=")
+        raise ScanError(folder, f"holds no slices '{pattern}'", "check the path, or name them by the pattern")
     return [found[number] for number in sorted(found)]
 
 

@@ -4,7 +4,7 @@ import json
 import math
 import os
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -64,6 +64,11 @@ def read_json(path: str | Path) -> Any:
         return json.loads(text)
     except ValueError as error:
         raise ValueError(f"{path} is not json ({error}); repair it") from error
+
+
+def visible(paths: Iterable[Path]) -> list[Path]:
+    """Return the paths in order, without hidden files (macOS writes ._NAME beside NAME) and those of __MACOSX."""
+    return sorted(path for path in paths if not path.name.startswith(".") and "__MACOSX" not in path.parts)
 
 
 def write_aside(path: Path, write: Callable[[Path], None]) -> None:

@@ -8,6 +8,7 @@ from types import ModuleType
 from medseg.datasets.prepare import acdc, btcv, gi_tract, lidc, lits, released
 from medseg.datasets.prepare.source import Source
 from vdt3d.io import ScanError, extract
+from vdt3d.utils.files import visible
 
 # By name: a module with ``find(folder)``, which answers None where there is nothing of it, and ``LOOKED_FOR``.
 SOURCES: dict[str, ModuleType] = {
@@ -69,7 +70,7 @@ def _nothing(name: str, src: Path) -> ScanError:
 
 
 def _archives(src: Path) -> list[Path]:
-    return [path for path in sorted(src.iterdir() if src.is_dir() else [src]) if _is_archive(path)]
+    return [path for path in visible(src.iterdir() if src.is_dir() else [src]) if _is_archive(path)]
 
 
 def _is_archive(path: Path) -> bool:

@@ -6,6 +6,7 @@ from medseg.datasets.layouts import Case, Layout
 from medseg.datasets.lidc import LIDCSegmentation
 from medseg.datasets.prepare.source import Source, shallowest
 from vdt3d.datasets.splits import read_table
+from vdt3d.utils.files import visible
 
 LOOKED_FOR = "the folder nodule of npz files, with the tables info/... and train_test_split.csv beside it"
 INFO, SPLIT = Path("info", "lidc_nodule_info_new_with_subset.csv"), Path("train_test_split.csv")
@@ -23,7 +24,7 @@ def find(folder: Path) -> Source | None:
     read_table(root / INFO, {"index", "uid", "malignancy_mode"})
     split = read_table(root / SPLIT, {"train", "test"})
     listed = {name.removesuffix(".npz") for part in ("train", "test") for name in split[part].dropna()}
-    files = {path.stem for path in root.glob("nodule/*.npz")}
+    files = {path.stem for path in visible(root.glob("nodule/*.npz"))}
     paths = [root / "nodule" / f"{name}.npz" for name in sorted(listed | files)]
     meta = LIDCSegmentation.METAINFO
     cases = [Case(path.stem, (path,), path) for path in paths]

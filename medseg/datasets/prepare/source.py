@@ -8,6 +8,7 @@ from medseg.datasets.layouts import Case, Layout
 from medseg.datasets.prepare.check import Read, read_files
 from medseg.datasets.prepare.counts import Counts
 from vdt3d.io import ScanError
+from vdt3d.utils.files import visible
 
 
 class Source(NamedTuple):
@@ -57,7 +58,7 @@ def files_by_key(folder: Path, pattern: str) -> dict[str, Path]:
         ScanError: two files bear one name.
     """
     found: dict[str, Path] = {}
-    for path in sorted(folder.rglob("*")):
+    for path in visible(folder.rglob("*")):
         match = re.fullmatch(pattern, path.name)
         if match is None or path.is_dir():
             continue  # a link without its target is kept, for the check of its case to name
@@ -70,4 +71,4 @@ def files_by_key(folder: Path, pattern: str) -> dict[str, Path]:
 def shallowest(folder: Path, name: str) -> Path | None:
     """``folder``, or else the first folder one or two levels below, that holds ``name``."""
     depths = (folder.glob(f"{below}{name}") for below in ("", "*/", "*/*/"))
-    return next((path.parent for paths in depths for path in sorted(paths)), None)
+    return next((path.parent for paths in depths for path in visible(paths)), None)
