@@ -305,6 +305,13 @@ def test_results_below_a_series_are_no_scans(tmp_path):
     assert find_scans([tmp_path]) == {"ct": tmp_path / "ct"}
 
 
+def test_slices_beside_files_of_scans_are_not_passed_over(tmp_path):
+    write_ct(tmp_path, np.zeros((3, 2, 2), int))
+    (tmp_path / "a.nii.gz").write_bytes(b"")
+    with pytest.raises(ScanError, match=rf"^{tmp_path}: .*a\.nii\.gz"):
+        find_scans([tmp_path])
+
+
 def test_a_localiser_in_the_series_is_named_and_one_of_its_own_is_a_series(tmp_path):
     for z in (0, 2, 4):
         write_slice(tmp_path, z)

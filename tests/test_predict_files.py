@@ -16,7 +16,7 @@ import numpy as np
 import processes
 import pytest
 import SimpleITK
-from dicoms import ROOT, TRACES, write_ct
+from dicoms import IDENTITY, ROOT, TRACES, write_ct
 from levels import LevelSegmentor, weights, write_config, write_scan
 from PIL import Image
 
@@ -402,10 +402,20 @@ def test_a_segmentation_without_a_series_is_refused_before_the_work(tmp_path, co
     assert "a.nii.gz: is no folder of a DICOM series" in said
 
 
+def test_labels_are_written_though_the_segmentation_cannot_be(tmp_path, config, checkpoint, capsys):
+    for path in write_ct(tmp_path / "ct", bright(), SpecificCharacterSet="ISO_IR 192"):
+        name = IDENTITY["PatientName"].encode()
+        path.write_bytes(path.read_bytes().replace(name, name[:-1] + b"\xfc"))  # no letter of UTF-8
+    with pytest.raises(SystemExit):
+        main(["predict", config, checkpoint, str(tmp_path / "ct"), "-o", str(tmp_path / "out"), "--dicom-seg"])
+    assert f"{tmp_path / 'ct'}: " in capsys.readouterr().err
+    assert (tmp_path / "out/ct.nii.gz").exists() and not (tmp_path / "out/ct.seg.dcm").exists()
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--dicom-seg"], "--dicom-seg wants names of what is labelled"),
+        (["--dicom-seg"], "class names"),
         (["--series", "1.2.3"], "no DICOM folder holds the series '1.2.3'"),
     ],
 )

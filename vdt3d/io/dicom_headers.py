@@ -37,7 +37,7 @@ class Header(NamedTuple):
         path: the file.
         texts: elements of ``TEXTS`` by keyword; "" where missing or unreadable.
         numbers: elements of ``COUNTS`` and ``GEOMETRY`` by keyword; empty where missing or not finite numbers.
-        sequences: the keywords of ``SEQUENCES`` that the file contains.
+        sequences: the keywords of ``SEQUENCES`` that have items.
     """
 
     path: Path
@@ -163,7 +163,7 @@ def _header(path: Path, dataset: Dataset) -> Header:
         finding = "is a DICOM file without a readable image (cut short?)"
         raise ScanError(path, finding, f"{AGAIN}, or move it out of the folder")
     texts = {keyword: _text(dataset, keyword) for keyword in TEXTS}
-    return Header(path, texts, numbers, frozenset(keyword for keyword in SEQUENCES if keyword in dataset))
+    return Header(path, texts, numbers, frozenset(keyword for keyword in SEQUENCES if _value(dataset, keyword)))
 
 
 def _sop_class(dataset: Dataset) -> str:

@@ -59,7 +59,12 @@ def read_values(path: Path) -> np.ndarray:
     with quiet_pydicom():
         dataset = _read(path)
         stored = _decode(path, dataset)
-        return apply_modality_lut(stored, dataset).astype(np.float32)
+        try:
+            return apply_modality_lut(stored, dataset).astype(np.float32)
+        except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
+            kind = "ModalityLUTSequence" if "ModalityLUTSequence" in dataset else "rescale"
+            finding = f"its {kind} cannot be applied ({type(error).__name__})"
+            raise ScanError(path, finding, "export the series again") from None
 
 
 def _transform(header: Header) -> str:
@@ -86,8 +91,11 @@ def _read(path: Path) -> FileDataset:
         raise
     except Exception as error:  # pydicom raises errors of many types for damaged bytes, and quotes these
         raise ScanError(path, f"is damaged or cut short ({type(error).__name__})", AGAIN) from None
-    if "PixelData" not in dataset:
-        raise ScanError(path, "has no PixelData (cut short?)", AGAIN)
+    if missing := [keyword for keyword in PIXEL if keyword not in dataset]:
+        raise ScanError(path, f"has no {', '.join(missing)} (cut short?)", AGAIN)
+    for keyword in (*RESCALE, "ModalityLUTSequence"):  # an empty element counts as a missing one
+        if keyword in dataset and not dataset[keyword].value and dataset[keyword].value != 0:
+            del dataset[keyword]
     if "TransferSyntaxUID" not in dataset.file_meta:  # a file without preamble
         implicit = dataset.original_encoding[0]
         dataset.file_meta.TransferSyntaxUID = uid.ImplicitVRLittleEndian if implicit else uid.ExplicitVRLittleEndian
@@ -96,9 +104,9 @@ def _read(path: Path) -> FileDataset:
 
 def _decode(path: Path, dataset: FileDataset) -> np.ndarray:
     """Return the stored values (rows, columns)."""
-    stored, high = dataset.get("BitsStored"), dataset.get("HighBit")
-    if stored is not None and high is not None and high != stored - 1:
-        raise ScanError(path, f"HighBit is {high}, {stored - 1} was expected (BitsStored {stored})", "export it again")
+    high, wanted = dataset.HighBit, dataset.BitsStored - 1
+    if high != wanted:
+        raise ScanError(path, f"HighBit is {high}, expected is BitsStored - 1 = {wanted}", "export it again")
     syntax = uid.UID(dataset.file_meta.TransferSyntaxUID)
     expected = (dataset.Rows, dataset.Columns)
     wanted = dataset.Rows * dataset.Columns * dataset.BitsAllocated // 8
@@ -107,6 +115,8 @@ def _decode(path: Path, dataset: FileDataset) -> np.ndarray:
         raise ScanError(path, finding, AGAIN)
     try:
         array = dataset.pixel_array if syntax in BY_PYDICOM else _decompress(dataset)
+    except (OSError, MemoryError):
+        raise
     except Exception as error:  # the decoders raise errors of many types, and quote elements
         finding = f"its voxels cannot be decoded ({type(error).__name__}, transfer syntax {syntax}, {syntax.name})"
         raise ScanError(path, finding, "export it again, or decompress it (dcmdjpeg, gdcmconv --raw)") from None
@@ -127,8 +137,7 @@ def _decompress(dataset: FileDataset) -> np.ndarray:
     bare.SOPInstanceUID = bare.file_meta.MediaStorageSOPInstanceUID = "1.2.3"
     bare.SamplesPerPixel, bare.PhotometricInterpretation = 1, "MONOCHROME2"
     for keyword in PIXEL:
-        if keyword in dataset:
-            bare[keyword] = dataset[keyword]
+        bare[keyword] = dataset[keyword]
     with TemporaryDirectory() as folder:
         path = Path(folder, "slice.dcm")
         bare.save_as(path, enforce_file_format=True)

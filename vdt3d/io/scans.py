@@ -37,7 +37,7 @@ def find_scans(inputs: Iterable[str | Path], suffix: str = ".nii.gz", *, channel
     file each (``channel_files``), the first stands for the scan.
 
     Raises:
-        ValueError: two scans would be answered under one name.
+        ValueError: two scans would be answered under one name; a folder holds both files of scans and DICOM slices.
     """
     found: dict[str, Path] = {}
     for given in inputs:
@@ -123,6 +123,9 @@ def _inside(given: Path) -> Iterator[tuple[str, Path]]:
     """The scans that one path stands for, with their names."""
     files = sorted(filter(_is_scan, given.iterdir())) if given.is_dir() else []
     folders = [path for depth in DEPTHS for path in sorted(given.glob(depth + SLICES)) if _is_of_slices(path)]
+    if files and _is_of_dicom(given):
+        finding = f"holds both {files[0].name} and DICOM slices"
+        raise ScanError(given, finding, "give the files by name, or move the slices into a folder of their own")
     if files or folders or not given.is_dir():
         yield from ((scan_name(path), path) for path in files or folders or [given])
         return
