@@ -223,8 +223,11 @@ def test_cases_that_cannot_be_read_show_in_the_exit_code(tmp_path: Path):
     with pytest.raises(SystemExit) as left:
         main(["inspect", str(tmp_path / "in"), "--out", str(tmp_path / "out"), "--workers", "1"])
     assert left.value.code == 1
-    (finding,) = json.loads((tmp_path / "out/inspection.json").read_text())["findings"]
-    assert finding["cases"] == ["bad.nii.gz", "link.nii.gz"]
+    findings = json.loads((tmp_path / "out/inspection.json").read_text())["findings"]
+    assert [(found["kind"], found["cases"]) for found in findings] == [
+        ("unreadable", ["bad.nii.gz"]),
+        ("unreadable", ["link.nii.gz"]),
+    ]
 
 
 def test_robust_scores_by_hand():

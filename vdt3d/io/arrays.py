@@ -42,6 +42,6 @@ def _chosen(path: Path, names: list[str], key: str | None) -> str:
         raise ScanError(
             path,
             f"holds the arrays {names}, not {key!r}",
-            "choose one in the config: reader=dict(key='...') of the data set",
+            "choose one with key=, as the data set's reader=dict(key=...) does",
         )
     return key
