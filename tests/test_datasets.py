@@ -106,6 +106,14 @@ def test_blanks_around_cells_make_no_class_of_their_own(volumes):
     assert cases.targets().tolist() == [1, 1, 0]
 
 
+def test_classes_may_be_called_labels_and_the_table_come_from_windows(volumes):
+    (volumes / "labels.csv").write_bytes(b"\xef\xbb\xbfpath,label\r\nv0.npy,ill\r\nv1.npy,ill\r\nv2.npy,fit\r\n")
+    assert VolumeClassification(volumes, split="all").targets().tolist() == [1, 1, 0]
+    (volumes / "labels.csv").write_bytes("path,label\n".encode("utf-16"))
+    with pytest.raises(ValueError, match=r"labels\.csv cannot be read as a csv table"):
+        VolumeClassification(volumes)
+
+
 def test_a_table_without_the_columns_is_refused(volumes):
     (volumes / "labels.csv").write_text("file,target\nv0.npy,fit\n")
     with pytest.raises(ValueError, match=r"columns \['file', 'target'\]; it must fill \['path', 'target'\]"):

@@ -207,6 +207,8 @@ def test_a_network_that_cannot_be_right_is_refused(inferer, network, message):
         (dict(weights="hann"), "choose 'gaussian' or 'uniform'"),
         (dict(batch=0), "at least one window"),
         (dict(flips="DX"), "letters of 'DHW'"),
+        (dict(flips=None), "flips=None: give letters of 'DHW'"),
+        (dict(flips=[1]), r"flips=\[1\]: give letters of 'DHW'"),
     ],
 )
 def test_settings_that_cannot_be_right_are_refused(arguments, message):

@@ -216,6 +216,20 @@ def test_a_damaged_file_is_a_finding_and_no_end(tmp_path: Path):
     assert [(found.kind, cases[found.cases[0]].name) for found in findings] == [("unreadable", "bad.nii.gz")]
 
 
+def test_cases_that_cannot_be_read_show_in_the_exit_code(tmp_path: Path):
+    save(nodule(0), tmp_path / "in/good.nii.gz")
+    (tmp_path / "in/bad.nii.gz").write_bytes((tmp_path / "in/good.nii.gz").read_bytes()[:2000])
+    (tmp_path / "in/link.nii.gz").symlink_to(tmp_path / "annex/link.nii.gz")
+    with pytest.raises(SystemExit) as left:
+        main(["inspect", str(tmp_path / "in"), "--out", str(tmp_path / "out"), "--workers", "1"])
+    assert left.value.code == 1
+    findings = json.loads((tmp_path / "out/inspection.json").read_text())["findings"]
+    assert [(found["kind"], found["cases"]) for found in findings] == [
+        ("unreadable", ["bad.nii.gz"]),
+        ("unreadable", ["link.nii.gz"]),
+    ]
+
+
 def test_robust_scores_by_hand():
     # Median 3, distances 2 1 0 1 97 of median 1: 97 / 1.4826 = 65.4.
     np.testing.assert_allclose(robust_scores(np.array([1.0, 2, 3, 4, 100]))[[0, 4]], [-1.349, 65.43], atol=0.005)

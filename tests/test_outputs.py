@@ -27,12 +27,11 @@ def scan(tmp_path: Path) -> Path:
 
 def test_an_input_is_no_output_by_whatever_path(scan: Path, tmp_path: Path, monkeypatch):
     monkeypatch.chdir(scan.parent)
-    for name in ("hard", "soft", "link"):
-        (tmp_path / "out" / name).parent.mkdir(exist_ok=True)
+    (tmp_path / "out").mkdir()
     (tmp_path / "out/hard").hardlink_to(scan)
     (tmp_path / "out/soft").symlink_to(scan)
     (tmp_path / "out/link").symlink_to(scan.parent)
-    for output in (scan, Path("a.nii.gz"), tmp_path / "in/../in/a.nii.gz", *(tmp_path / "out").glob("*oft")):
+    for output in (scan, Path("a.nii.gz"), tmp_path / "in/../in/a.nii.gz", tmp_path / "out/soft"):
         with pytest.raises(ValueError, match=r"a\.nii\.gz"):
             check_outputs([output], inputs=[scan], overwrite=True)
     for output in (tmp_path / "out/hard", tmp_path / "out/link/a.nii.gz"):

@@ -16,7 +16,7 @@ SETS = {"msd_task04_hippocampus": ".", "sjtu_m3dv_nodules": "nodules64", "cifar1
 
 def look(folder: Path, out: Path) -> dict:
     """The number of cases, of findings by kind, and the words of those that name no case."""
-    subprocess.run([sys.executable, ROOT / "tools/dataset/examine.py", folder, "--out", out], check=True)
+    subprocess.run([sys.executable, ROOT / "tools/dataset/examine.py", folder, "--out", out, "--overwrite"], check=True)
     report = json.loads((out / "inspection.json").read_text(encoding="utf-8"))
     kinds = Counter(finding["kind"] for finding in report["findings"])
     spread = [finding["text"] for finding in report["findings"] if finding["kind"] == "spread"]

@@ -57,7 +57,17 @@ def test(config: str, checkpoint: Path, *options: str) -> dict:
     work_dir = checkpoint.parent / "test"
     out = work_dir / "test.json"
     work_dir.mkdir(exist_ok=True)
-    _tool("test.py", config, str(checkpoint), "--work-dir", str(work_dir), "--out", str(out), *_options(options))
+    _tool(
+        "test.py",
+        config,
+        str(checkpoint),
+        "--work-dir",
+        str(work_dir),
+        "--out",
+        str(out),
+        "--overwrite",
+        *_options(options),
+    )
     return json.loads(out.read_text())
 
 

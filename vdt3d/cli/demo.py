@@ -26,8 +26,8 @@ def run(args: Namespace) -> None:
     out = args.out
     runs = {"from VDT": out / "from_vdt", "from scratch": out / "from_scratch"}
     say("1/5  Making fractal pictures and CT phantoms, and drawing what the networks are fed", "bold")
-    command("browse", PRETRAIN, "--out", out / "pictures")
-    command("browse", CLASSIFY, "--out", out / "phantoms")
+    command("browse", PRETRAIN, "--out", out / "pictures", "--overwrite")
+    command("browse", CLASSIFY, "--out", out / "phantoms", "--overwrite")
     say("2/5  Pre-training a 3D network on the pictures, whose colours become slices (VDT)", "bold")
     command("train", PRETRAIN, "--resume", "--work-dir", out / "pretrain")
     say("3/5  Fine-tuning it to tell smooth nodules from spiculated ones", "bold")
@@ -38,9 +38,9 @@ def run(args: Namespace) -> None:
     say("5/5  Testing both", "bold")
     for folder in runs.values():
         table = f"test_evaluator.out={folder / 'predictions.csv'}"
-        files = ("--work-dir", folder, "--out", folder / "test.json", "--cfg-options", table)
+        files = ("--work-dir", folder, "--out", folder / "test.json", "--overwrite", "--cfg-options", table)
         command("test", CLASSIFY, last_checkpoint(folder), *files)
-    command("report", *runs.values(), "-o", out / "report.html")
+    command("report", *runs.values(), "-o", out / "report.html", "--overwrite")
     draw(runs, out)
     report(runs, out)
 

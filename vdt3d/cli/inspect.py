@@ -29,6 +29,11 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 
 def run(args: Namespace) -> None:
+    """Inspect the cases, and print how many findings there are of each kind.
+
+    Raises:
+        SystemExit: 1 if a case could not be read; the others are inspected.
+    """
     quiet_imports()
     from rich.console import Console
 
@@ -43,6 +48,8 @@ def run(args: Namespace) -> None:
     for kind, count in Counter(finding.kind for finding in findings).items():
         console.print(f"{KINDS[kind]}: {count}", soft_wrap=True)
     console.print(f"{len(findings)} findings: {out / 'inspection.html'}", soft_wrap=True)
+    if any(finding.kind == "unreadable" for finding in findings):
+        raise SystemExit(1)
 
 
 def find_entries(args: Namespace) -> list:

@@ -140,8 +140,14 @@ def in_split(parts: pd.Series, split: str, source: object) -> pd.Series:
     return parts.isin(SPLITS[split])
 
 
-def read_table(path: str, columns: set[str], **kwargs) -> pd.DataFrame:
-    """A csv file as a table; ``kwargs`` go to ``pandas.read_csv``.
+def read_table(path: str, columns: set[str], aliases: Mapping[str, str] | None = None, **kwargs) -> pd.DataFrame:
+    """Read a csv file as a table.
+
+    Args:
+        path: UTF-8, with or without a byte order mark.
+        columns: that it must have.
+        aliases: other names of these columns, for tables that lack the names themselves.
+        **kwargs: of ``pandas.read_csv``.
 
     Raises:
         ValueError: the file is missing, is no table, has no rows, or lacks one of ``columns``.
@@ -152,6 +158,7 @@ def read_table(path: str, columns: set[str], **kwargs) -> pd.DataFrame:
         raise ValueError(f"there is no table {path}; data/README.md says where it comes from") from None
     except ValueError as error:  # pandas' parser errors are ValueErrors
         raise ValueError(f"{path} cannot be read as a csv table: {error}") from error
+    table = table.rename(columns={other: name for other, name in (aliases or {}).items() if name not in table})
     lacking = sorted(columns - set(table.columns))
     if lacking or table.empty:
         raise ValueError(

@@ -48,13 +48,8 @@ class VolumeClassification(VolumeDataset):
 
     def load_data_list(self) -> list[dict]:
         """The rows of the split, in the order of the table."""
-        table = read_table(self.table, {"path"}, dtype=str, skipinitialspace=True)
-        if "target" not in table and "label" not in table:
-            raise ValueError(
-                f"{self.table} has the columns {list(table.columns)}; add 'target', the class of each scan"
-            )
-        if "target" not in table:
-            table = table.rename(columns={"label": "target"})
+        columns = {"path", "target"}
+        table = read_table(self.table, columns, aliases={"label": "target"}, dtype=str, skipinitialspace=True)
         table = table.apply(lambda column: column.str.strip())
         gaps = table.filter(["path", "target", "split", "patient"]).isna().any()
         if gaps.any():

@@ -128,7 +128,7 @@ def _forms(path: Path) -> list[str]:
     """In which forms a file, or those in a folder, may hold masks."""
     if path.name.startswith("."):
         return []
-    if path.is_file():
+    if not path.is_dir():  # a link without its target is one too, which reading refuses
         return ["nifti"] if NIFTI.fullmatch(path.name) else []
     suffixes = {file.suffix for file in path.iterdir() if not file.name.startswith(".")}
     return [form for form in ("png", "npy") if f".{form}" in suffixes]

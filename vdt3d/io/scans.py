@@ -129,7 +129,7 @@ def _inside(given: Path) -> Iterator[tuple[str, Path]]:
     if files or folders or not given.is_dir():
         yield from ((scan_name(path), path) for path in files or folders or [given])
         return
-    series = [path for path in _folders(given) if _is_of_dicom(path)]
+    series = [path for path in walk_folders(given) if _is_of_dicom(path)]
     if not series and (pairs := sorted(path for path in given.iterdir() if path.suffix.lower() == ".hdr")):
         yield from ((path.stem, path) for path in pairs)  # which reading refuses
         return
@@ -137,8 +137,8 @@ def _inside(given: Path) -> Iterator[tuple[str, Path]]:
         yield "_".join(path.relative_to(given).parts) or scan_name(given), path
 
 
-def _folders(given: Path) -> list[Path]:
-    """``given`` and the folders below it, sorted; links are followed, each folder is listed once."""
+def walk_folders(given: Path) -> list[Path]:
+    """Return ``given`` and the folders below it, sorted; links are followed, and each folder is listed once."""
     found: dict[Path, Path] = {}
     for text, names, _ in os.walk(given, followlinks=True):
         path = Path(text)

@@ -10,8 +10,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from vdt3d.io import list_series, read_label_map, read_volume
+from vdt3d.io.checks import is_dangling
 from vdt3d.io.pictures import read_picture
 from vdt3d.io.read import FORMATS
+from vdt3d.io.scans import walk_folders
 from vdt3d.io.slices import SUFFIXES as PICTURES
 from vdt3d.registry import DATASETS
 from vdt3d.structures import Sample, Volume
@@ -177,10 +179,10 @@ def _below(source: str, root: str) -> str:
 
 def _scans(root: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
     """Files of known suffixes and, of folders with other files, the DICOM series."""
-    for path in sorted(root.rglob("*")):
+    for path in sorted(path for folder in walk_folders(root) for path in folder.iterdir()):
         if any(part.startswith(".") for part in path.relative_to(root).parts):
             continue
-        if path.is_file() and path.name.lower().endswith(SUFFIXES):
+        if (path.is_file() or is_dangling(path)) and path.name.lower().endswith(SUFFIXES):
             yield path, {}
         elif path.is_dir() and any(_may_be_dicom(file) for file in path.iterdir()):
             for number, series in enumerate(list_series(path), start=1):
