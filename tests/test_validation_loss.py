@@ -197,7 +197,7 @@ def test_a_classifiers_loss_is_that_of_its_head(inferer: dict | None):
 
 def test_a_run_logs_its_validation_loss_and_may_follow_it(tmp_path: Path):
     follow = dict(
-        param_scheduler=[dict(type="ReduceOnPlateauLR", monitor="val_loss", patience=1)],
+        param_scheduler=[dict(type="ReduceOnPlateauLR", monitor="val_loss", rule="less", patience=1)],
         default_hooks=tiny.config(tmp_path).default_hooks
         | {"checkpoint": dict(type="CheckpointHook", save_best="val_loss", rule="less")},
     )
