@@ -10,6 +10,7 @@ import torch
 import torchvision
 from torch import Tensor, nn
 from torch.fx import Graph, GraphModule, Interpreter, Node, Proxy, Tracer, map_arg
+from torchvision.models.swin_transformer import ShiftedWindowAttention
 
 from vdt3d.models.inflate.modules import (
     ChannelNorm3d,
@@ -25,7 +26,7 @@ from vdt3d.registry import MODELS
 
 CONVS = (SafeConv3d, ACSConv3d, nn.Conv2d)
 OPS = [kind for kind in vars(torchvision.ops).values() if isinstance(kind, type) and issubclass(kind, nn.Module)]
-LEAVES = (*OPS, SafeConv3d, ACSConv3d, ChannelNorm3d, NormAct3d, ReplicatingAvgPool3d)
+LEAVES = (*OPS, SafeConv3d, ACSConv3d, ChannelNorm3d, NormAct3d, ReplicatingAvgPool3d, ShiftedWindowAttention)
 
 
 def picture_network(model: str | dict) -> nn.Module:
@@ -83,14 +84,14 @@ def with_features(
     names = [info["module"] for info in getattr(network, "feature_info", ())]
     try:
         maps = _announced_maps(network, names) if names else _last_maps(network, shape)
-        chosen = choose(out_indices, len(maps), type(network).__name__)
-        maps = [maps[index] for index in chosen]
         _refuse_other_steps_in_training(network, names, maps)
-        forward = _forward_to(network, maps)
-    except ValueError:
+    except ConversionError:
         raise
     except Exception as error:  # a forward can raise anything when it is given a proxy
         raise ConversionError(f"the forward of {type(network).__name__} cannot be followed: {error}") from error
+    chosen = choose(out_indices, len(maps), type(network).__name__)
+    maps = [maps[index] for index in chosen]
+    forward = _forward_to(network, maps)
     _drop_unused(network, {node.target for node in maps[0].graph.nodes if node.op in ("call_module", "get_attr")})
     kind = type(network)
     network.__class__ = type(kind.__name__, (kind,), {"forward": forward})
