@@ -59,18 +59,18 @@ TORCHVISION = (
 NAMES = [*(f"timm.{name}" for name in TIMM), *(f"torchvision.{name}" for name in TORCHVISION)]
 
 
-@pytest.fixture(params=NAMES)
-def encoder(request) -> nn.Module:
+@pytest.mark.parametrize("name", NAMES)
+def test_one_step_reaches_every_parameter_and_norm_and_copies_keep_the_mode(name):
     torch.manual_seed(0)
-    return PictureEncoder(request.param).train()
-
-
-def test_one_step_reaches_every_parameter_and_norm_and_copies_keep_the_mode(encoder):
-    images = torch.randn(2, 3, 64, 64)
-    sum(feature.square().mean() for feature in encoder(images)).backward()
+    encoder, images = PictureEncoder(name, in_channels=5), torch.randn(2, 5, 64, 96)
+    features = encoder(images)
+    strides = [info.stride[-1] for info in encoder.feature_info]
+    assert strides == sorted(set(strides)) and strides[-1] >= 32
+    for info, feature in zip(encoder.feature_info, features, strict=True):
+        assert feature.shape == (2, info.channels, 64 // info.stride[1], 96 // info.stride[2])
+    sum(feature.square().mean() for feature in features).backward()
     assert [name for name, parameter in encoder.named_parameters() if parameter.grad is None] == []
-    norms = [module for module in encoder.modules() if isinstance(module, _BatchNorm)]
-    assert [int(norm.num_batches_tracked) for norm in norms] == [1] * len(norms)
+    assert counts(encoder) <= {1}
 
     copy = deepcopy(encoder.eval())
     assert not any(module.training for module in copy.modules())
@@ -78,10 +78,13 @@ def test_one_step_reaches_every_parameter_and_norm_and_copies_keep_the_mode(enco
         for one, other in zip(encoder(images), copy(images), strict=True):
             assert torch.equal(one, other)
         copy.train()(images)
-    for module in (norm for norm in copy.modules() if isinstance(norm, _BatchNorm)):
-        assert int(module.num_batches_tracked) == 2
+    assert counts(copy) <= {2} and counts(encoder) <= {1}
     assert not any(module.training for module in encoder.modules())
-    assert [int(norm.num_batches_tracked) for norm in norms] == [1] * len(norms)
+
+
+def counts(network: nn.Module) -> set[int]:
+    """Numbers of batches that the batch norms have counted."""
+    return {int(module.num_batches_tracked) for module in network.modules() if isinstance(module, _BatchNorm)}
 
 
 def test_building_keeps_the_modes_of_the_network_and_counts_no_batch():

@@ -1,4 +1,4 @@
-"""Networks run without content: a copy of one, and the shapes that it returns, while the network stays untouched."""
+"""Runs of a copy of a network that leave the network, its modes and its statistics untouched."""
 
 from copy import deepcopy
 
@@ -6,29 +6,27 @@ import torch
 from torch import Tensor, nn
 
 
-def shape_copy(network: nn.Module) -> nn.Module:
-    """Return a copy in evaluation mode whose tensors have shapes and no content.
-
-    The network keeps the mode of each of its layers, and its batch norms count nothing.
-    """
-    shadow = deepcopy(network).to("meta")
-    shadow.eval()  # which of mmsegmentation's and mmpretrain's networks returns nothing
-    return shadow
+def probe_copy(network: nn.Module, device: torch.device | str) -> nn.Module:
+    """Return a copy in evaluation mode; on the device "meta" its tensors have shapes and no content."""
+    copy = deepcopy(network).to(device)
+    copy.eval()  # which of mmsegmentation's and mmpretrain's networks returns nothing
+    return copy
 
 
-def run_on_shapes(network: nn.Module, inputs: Tensor | list[Tensor]) -> object:
-    """Return the output of a network for inputs on the device "meta".
+def probe_output(network: nn.Module, inputs: Tensor | list[Tensor]) -> object:
+    """Return the output of a network in evaluation mode, on the device of the inputs.
 
     Raises:
         ValueError: the network fails; the message contains its class, the shapes and the first line of the error.
     """
+    every = [inputs] if isinstance(inputs, Tensor) else inputs
     try:
         with torch.no_grad():
-            return shape_copy(network)(inputs)
+            return probe_copy(network, every[0].device)(inputs)
     except Exception as error:  # a forward can raise anything
-        shapes = [tuple(each.shape) for each in ([inputs] if isinstance(inputs, Tensor) else inputs)]
-        reason = (str(error).strip() or type(error).__name__).partition("\n")[0]
+        shapes = ", ".join(str(tuple(each.shape)) for each in every)
+        reason = (str(error).strip() or type(error).__name__).partition("\n")[0].rstrip(".")
         raise ValueError(
-            f"{type(network).__name__} fails on inputs {', '.join(map(str, shapes))}: {reason}. Choose a network that "
-            "takes images of any size whose sides are multiples of 32"
+            f"{type(network).__name__} fails on inputs {shapes}: {reason}. Choose a network that takes images of any "
+            "size whose sides are multiples of 32"
         ) from error

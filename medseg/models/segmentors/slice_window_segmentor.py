@@ -14,7 +14,7 @@ from medseg.models.targets import LabelScheme
 from vdt3d.models.backbones.feature_info import FeatureInfo
 from vdt3d.models.backbones.picture_encoder import announced_behind, maps_like
 from vdt3d.models.backbones.window_backbone import fed, picture_part, window_backbone
-from vdt3d.models.probing import run_on_shapes
+from vdt3d.models.probing import probe_output
 from vdt3d.registry import MODELS
 from vdt3d.structures import SegmentationSample, SliceWindow
 
@@ -64,7 +64,7 @@ class SliceWindowSegmentor(ScanSegmentor):
         backbone: dict,
         decode_head: dict,
         neck: dict | None = None,
-        auxiliary_head: dict | Sequence[dict] = (),
+        auxiliary_head: dict | Sequence[dict] | None = None,
         *,
         num_classes: int,
         label_map: Mapping[int, int] | None = None,
@@ -101,7 +101,8 @@ class SliceWindowSegmentor(ScanSegmentor):
             self.neck = picture_part({**told, **neck})
             infos = announced_behind(self.neck, infos)
         self.decode_head = self._head(decode_head, infos)
-        others = [dict(head) for head in ([auxiliary_head] if isinstance(auxiliary_head, dict) else auxiliary_head or ())]
+        others = [auxiliary_head] if isinstance(auxiliary_head, dict) else auxiliary_head or ()
+        others = [dict(head) for head in others]
         self.auxiliary_weights = [head.pop("loss_weight", AUXILIARY_WEIGHT) for head in others]
         self.auxiliary_head = nn.ModuleList(self._head(head, infos) for head in others)
 
@@ -197,7 +198,7 @@ class SliceWindowSegmentor(ScanSegmentor):
         head = picture_part({"in_channels": channels, "init_cfg": None, **config, **told})
         if not isinstance(head, BaseDecodeHead) or isinstance(head, BaseCascadeDecodeHead):
             raise ValueError(f"{config['type']} answers no map of scores for features alone; choose another head")
-        answer = run_on_shapes(head, maps_like(infos, HEAD_SIDE))
+        answer = probe_output(head, maps_like(infos, HEAD_SIDE, "meta"))
         if not isinstance(answer, Tensor):
             remedy = "use_se_loss=False" if getattr(head, "use_se_loss", False) else "another head"
             raise ValueError(f"{config['type']} returns a {type(answer).__name__}, but one map is expected: {remedy}")

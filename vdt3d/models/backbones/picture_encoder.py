@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from vdt3d.models.backbones.feature_info import FeatureInfo
 from vdt3d.models.backbones.feature_maps import maps_of, picture_network, stride_of, with_features
 from vdt3d.models.inflate.kernels import COLOURS
-from vdt3d.models.probing import run_on_shapes
+from vdt3d.models.probing import probe_output
 from vdt3d.registry import MODELS
 
 SIDE = 192  # of the picture by which features are told, see ``with_features``
@@ -82,7 +82,7 @@ def announced(network: nn.Module, in_channels: int) -> tuple[FeatureInfo, ...]:
         ValueError: it fails on images of ``SIDE`` x ``SIDE``, or does not return maps whose sizes are the image's,
             divided.
     """
-    return _announced(network, torch.zeros(1, in_channels, SIDE, SIDE, device="meta"))
+    return _announced(network, torch.zeros(1, in_channels, SIDE, SIDE))
 
 
 def announced_behind(network: nn.Module, infos: Sequence[FeatureInfo]) -> tuple[FeatureInfo, ...]:
@@ -91,17 +91,17 @@ def announced_behind(network: nn.Module, infos: Sequence[FeatureInfo]) -> tuple[
     Raises:
         ValueError: as ``announced``.
     """
-    return _announced(network, maps_like(infos, SIDE))
+    return _announced(network, maps_like(infos, SIDE, "cpu"))
 
 
-def maps_like(infos: Sequence[FeatureInfo], side: int) -> list[Tensor]:
-    """Return maps (1, c, h, w) without content, as ``infos`` announce them for an image of ``side`` x ``side``."""
+def maps_like(infos: Sequence[FeatureInfo], side: int, device: str) -> list[Tensor]:
+    """Return maps (1, c, h, w) of zeros, as ``infos`` announce them for an image of ``side`` x ``side``."""
     sides = [side // info.stride[2] for info in infos]
-    return [torch.zeros(1, info.channels, n, n, device="meta") for info, n in zip(infos, sides, strict=True)]
+    return [torch.zeros(1, info.channels, n, n, device=device) for info, n in zip(infos, sides, strict=True)]
 
 
 def _announced(network: nn.Module, inputs: Tensor | list[Tensor]) -> tuple[FeatureInfo, ...]:
-    name, maps = type(network).__name__, maps_of(run_on_shapes(network, inputs))
+    name, maps = type(network).__name__, maps_of(probe_output(network, inputs))
     if not all(isinstance(features, Tensor) for features in maps):
         kinds = sorted({type(features).__name__ for features in maps})
         raise ValueError(f"{name} returns a list of {', '.join(kinds)}, but maps are expected: choose another type")

@@ -13,7 +13,7 @@ from torchvision.ops import Permute
 from vdt3d.models.inflate.kernels import COLOURS, fit_input_channels, inflate_kernel
 from vdt3d.models.layers.acs_conv import ACSConv3d
 from vdt3d.models.layers.safe_conv import SafeConv3d, check_depth_padding, replicate_depth
-from vdt3d.models.probing import shape_copy
+from vdt3d.models.probing import probe_copy
 
 METHODS = ("i3d", "centre", "acs", "2.5d")
 PROBE = (192, 192, 192)  # halved five times it stays even, and no size on the way is a usual number of channels
@@ -105,7 +105,7 @@ def probe(network: nn.Module, in_channels: int) -> object:
     Raises:
         ConversionError: a function of pictures is called, or sizes do not fit; names the module it happens in.
     """
-    shadow = shape_copy(network)
+    shadow = probe_copy(network, "meta")
     path: list[str] = []
 
     def leave(*_) -> None:  # no lambda: what a hook returns takes the place of the output
