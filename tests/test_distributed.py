@@ -87,7 +87,7 @@ def step_backbones() -> list[str]:
     volumes = {name: test_models_contract.build(name) for name in test_models_contract.BACKBONES}
     pictures = {name: PictureEncoder(name, in_channels=1) for name in ENCODERS}
     for name, backbone in (volumes | pictures).items():
-        x = torch.randn(1, 1, 64, 64) if name in pictures else torch.randn(1, 1, 3, 64, 64)
+        x = torch.randn(2, 1, 64, 64) if name in pictures else torch.randn(2, 1, 3, 64, 64)
         network = DistributedDataParallel(backbone)
         for _ in range(2):  # a parameter without gradient is refused in the step after
             sum(feature.square().mean() for feature in network(x)).backward()
