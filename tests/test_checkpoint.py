@@ -248,6 +248,23 @@ def test_files_without_batch_counts_fill_the_rest():
     assert (len(report.used), len(report.missing), report.matched) == (100, 20, 1.0)
 
 
+@pytest.mark.parametrize("prefix", ["net.", "module.encoder_q.", "model.encoder."])
+def test_a_refusal_names_the_prefix_without_which_the_file_would_fit(prefix):
+    state = backbone18().state_dict()
+    given = {prefix + key: value for key, value in state.items()} | {
+        f"other.{key}_": value for key, value in state.items()
+    }
+    with pytest.raises(CheckpointError, match=f"120 of 122 tensors .*'{prefix}'.*'backbone.'"):
+        load_weights(classifier18(), given)
+    with pytest.raises(CheckpointError, match=f"120 of 120 tensors .*'{prefix}'"):
+        load_weights(backbone18(), given)
+
+
+def test_files_without_the_batch_counts_of_some_norms_fill_a_whole_model():
+    state = {key: value for key, value in classifier18().state_dict().items() if "layer1.0.bn1.num_b" not in key}
+    assert load_weights(classifier18(), state, min_matched=1.0, heads=True).matched == 1
+
+
 def test_another_depth_is_refused():
     deep = MODELS.build({"type": "ResNet3D", "depth": 50, "in_channels": 1, "base_channels": 2})
     with pytest.raises(CheckpointError, match="Is it the right file for this architecture"):

@@ -10,8 +10,10 @@ from pathlib import Path
 
 import processes
 import pytest
+import test_models_contract
 import tiny
 import torch
+from torch.nn.parallel import DistributedDataParallel
 
 from vdt3d.cli import main
 from vdt3d.cli.config import load_run_config
@@ -24,6 +26,7 @@ from vdt3d.engine.distributed import (
     require_launcher,
 )
 from vdt3d.engine.hooks import checkpoint as checkpoint_hook
+from vdt3d.models import PictureEncoder
 
 ROOT = Path(__file__).parents[1]
 # Each of two processes draws dropout of its own, keeps running statistics of its own and accumulates over three steps.
@@ -82,6 +85,27 @@ def test_two_processes_train_as_one_with_their_batches_together(shared, tmp_path
         torch.testing.assert_close(together["state_dict"][key], value, rtol=0, atol=1e-6, msg=key)
     start = tiny.saved(shared / "epoch_1.pth")["state_dict"]
     assert max((start[key] - together["state_dict"][key]).abs().max() for key in start) > 1e-3  # it did train
+
+
+ENCODERS = ("timm.test_efficientnet", "timm.ghostnet_050", "timm.test_byobnet", "timm.rexnet_100")
+
+
+def step_backbones() -> list[str]:
+    """Let every registered backbone, and encoders of timm, take two steps on two processes; return their names."""
+    init_distributed("pytorch", timeout_s=60)
+    volumes = {name: test_models_contract.build(name) for name in test_models_contract.BACKBONES}
+    pictures = {name: PictureEncoder(name, in_channels=1) for name in ENCODERS}
+    for name, backbone in (volumes | pictures).items():
+        x = torch.randn(2, 1, 64, 64) if name in pictures else torch.randn(2, 1, 3, 64, 64)
+        network = DistributedDataParallel(backbone)
+        for _ in range(2):  # a parameter without gradient is refused in the step after
+            sum(feature.square().mean() for feature in network(x)).backward()
+    return [*volumes, *pictures]
+
+
+def test_two_processes_train_every_backbone():
+    one, other = processes.ranks(step_backbones, (), free_port())
+    assert one == other and set(ENCODERS) < set(one.result) and one.code == 0
 
 
 def test_the_first_process_alone_writes(shared):

@@ -246,6 +246,11 @@ def test_features_of_a_registered_network():
     assert backbone.eval()(torch.zeros(1, 1, 32, 32, 32))[0].shape == (1, 512, 1, 1, 1)
 
 
+def test_every_branch_that_reads_the_input_takes_its_channels():
+    backbone = Convert2d(dict(type="mmpretrain.RepVGG", arch="A0", out_indices=(0,)), "2.5d", in_channels=2)
+    assert {backbone.network.stem.branch_3x3.conv.in_channels, backbone.network.stem.branch_1x1.conv.in_channels} == {2}
+
+
 def test_networks_that_do_not_exist():
     with pytest.raises(ValueError, match=r"say 'torchvision\.NAME' or 'timm\.NAME'"):
         Convert2d("torchvision.resnet19")

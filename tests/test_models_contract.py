@@ -1,5 +1,7 @@
 """Every registered backbone keeps its word; adding a backbone adds its tests."""
 
+from copy import deepcopy
+
 import pytest
 import torch
 
@@ -34,12 +36,16 @@ SMALL = {
 }
 
 
+def build(name: str) -> torch.nn.Module:
+    """A small backbone of volumes, or of windows of three slices."""
+    torch.manual_seed(0)
+    window = {"window": dict(slices=3)} if issubclass(MODELS.get(name), WindowEncoder) else {}
+    return MODELS.build({"type": name, "in_channels": 1, **window, **SMALL[name]})
+
+
 @pytest.fixture(params=BACKBONES)
 def backbone(request) -> torch.nn.Module:
-    torch.manual_seed(0)
-    reads_windows = issubclass(MODELS.get(request.param), WindowEncoder)
-    window = {"window": dict(slices=3)} if reads_windows else {}
-    return MODELS.build({"type": request.param, "in_channels": 1, **window, **SMALL[request.param]})
+    return build(request.param)
 
 
 def test_the_search_finds_the_backbones():
@@ -75,6 +81,14 @@ def test_it_survives_a_save(backbone, tmp_path):
     backbone.load_state_dict(torch.load(path, weights_only=True))
     for got, wanted in zip(backbone(x), expected, strict=True):
         assert torch.equal(got, wanted)
+
+
+def test_a_copy_keeps_the_mode(backbone):
+    x = torch.randn(1, 1, 3, 64, 64)
+    with torch.no_grad():
+        for got, wanted in zip(deepcopy(backbone.eval())(x), backbone(x), strict=True):
+            assert torch.equal(got, wanted)
+    assert not any(module.training for module in deepcopy(backbone).modules())
 
 
 def test_it_initialises_and_chains(backbone):

@@ -76,6 +76,22 @@ def test_a_stop_within_an_epoch_changes_nothing(whole, tmp_path, name, workers):
     assert tiny.differences(first["state_dict"], last["state_dict"])  # it did train
 
 
+def test_a_traced_encoder_resumes_and_is_averaged_exactly(tmp_path):
+    model = tiny.config(tmp_path).model.to_dict()
+    model["backbone"] = dict(type="Convert2d", model="timm.test_efficientnet", how="2.5d", out_indices=(2,))
+    model["head"]["in_channels"] = 32
+    settings = dict(model=model, ema=True, epochs=2, length=4)
+    whole = straight(tmp_path / "whole", **settings)
+    part = tmp_path / "part"
+    stop(part, 2, "SIGTERM", **settings)
+    tiny.train(tiny.config(part, **settings), resume=True)
+    assert tiny.same_run(whole / "epoch_2.pth", part / "epoch_2.pth") == []
+    saved = tiny.saved(whole / "epoch_2.pth")
+    for state in (saved["state_dict"], saved["ema_state_dict"]):
+        counts = [value.max() for key, value in state.items() if key.endswith("num_batches_tracked")]
+        assert counts and set(map(int, counts)) == {4}  # every norm, from the first step
+
+
 @pytest.mark.parametrize("at", [3, 7])
 def test_a_stop_at_the_last_iteration_of_an_epoch(whole, tmp_path, at):
     stop(tmp_path, at, "SIGTERM", ema=True)

@@ -9,6 +9,7 @@ from torch import nn
 
 from medseg.models import PictureUNetNeck, SliceWindowSegmentor
 from vdt3d.models.backbones.picture_encoder import announced, take_channels
+from vdt3d.models.backbones.window_backbone import picture_part
 from vdt3d.models.inflate.kernels import spread_over_slices
 from vdt3d.models.inflate.weights import adapt
 from vdt3d.registry import MODELS
@@ -272,18 +273,6 @@ def test_the_slices_of_every_channel_share_the_kernels():
 # ---- encoders --------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["resnet18", "densenet121", "efficientnet_b0", "convnext_tiny", "mobilenet_v2"])
-def test_encoders_announce_what_they_give(name):
-    encoder = MODELS.build({"type": "PictureEncoder", "model": f"torchvision.{name}", "in_channels": 5}).eval()
-    with torch.no_grad():
-        features = encoder(torch.rand(1, 5, 64, 96))
-    strides = [info.stride[-1] for info in encoder.feature_info]
-    assert strides == sorted(set(strides))
-    assert strides[-1] == 32
-    for info, feature in zip(encoder.feature_info, features, strict=True):
-        assert feature.shape == (1, info.channels, 64 // info.stride[1], 96 // info.stride[2])
-
-
 def test_an_encoder_that_cannot_be_is_refused():
     with pytest.raises(ValueError, match=r"torchvision\.NAME"):
         MODELS.build({"type": "PictureEncoder", "model": "torchvision.resnet19"})
@@ -293,6 +282,38 @@ def test_an_encoder_that_cannot_be_is_refused():
         take_channels(nn.Linear(3, 2), 5)
     with pytest.raises(ValueError, match="no maps of it"):
         announced(nn.Sequential(nn.Conv2d(1, 2, 5)), 1)
+
+
+def test_a_nested_type_of_mmsegmentation_is_not_mistaken_for_mmpretrains():
+    nested = {"type": "ResNet", "depth": 18, "base_channels": 4, "contract_dilation": True}
+    backbone = picture_part(
+        {"type": "BiSeNetV1", "context_channels": (8, 16, 32), "out_channels": 8, "backbone_cfg": nested}
+    )
+    assert type(backbone.context_path.backbone).__module__.startswith("mmseg.")
+
+
+VIT = {"patch_size": 16, "embed_dims": 8, "num_layers": 1, "num_heads": 1, "out_indices": (0,)}
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        (
+            {"decode_head": {"type": "EncHead", "in_index": (3, 4), "channels": 4, "num_codes": 2}},
+            "EncHead.*use_se_loss",
+        ),
+        ({"decode_head": {"type": "DAHead", "channels": 4, "pam_channels": 2}}, "DAHead"),
+        ({"decode_head": {"type": "CCHead", "channels": 4}}, "CCHead.*compiled"),
+        ({"decode_head": [TINY["decode_head"]] * 2}, "decode_head is a list"),
+        ({"backbone": {"type": "BEiT", "img_size": 64, **VIT}}, "BEiT.*192"),
+        ({"backbone": {"type": "VisionTransformer", "output_cls_token": True, **VIT}}, "VisionTransformer.*list"),
+    ],
+    ids=["tuple", "triple", "compiled", "cascade", "one size", "class token"],
+)
+def test_parts_that_do_not_fit_are_refused_by_name(changes, words):
+    config = {"type": "SliceWindowSegmentor", "num_classes": 2, "window": {"slices": 3}, **TINY, **changes}
+    with pytest.raises(ValueError, match=words):
+        MODELS.build(config)
 
 
 def test_the_decoder_meets_odd_sizes():

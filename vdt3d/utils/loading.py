@@ -101,6 +101,7 @@ def load_weights(
         matched=matched,
     )
     if not pairs or matched < min_matched:
+        hint = hint or _prefix_hint(given, wanted, len(pairs))
         raise CheckpointError(_refusal(report, min_matched) + (hint and f"\n  {hint}"))
     target.load_state_dict({**wanted, **{new: given[old] for new, old in pairs.items()}})
     return report
@@ -159,8 +160,8 @@ def _prefix_of_most(names: Collection[str], wanted: Mapping[str, Tensor]) -> str
 def _asked(wanted: Mapping[str, Tensor], found: object, heads: bool) -> tuple[tuple[str, ...], list[str]]:
     """The parts of the target that the file speaks of, and the keys it must fill."""
     found = set(found)
-    counts = any(key.endswith("num_batches_tracked") for key in found)  # files of before 2018 hold none of these
-    keys = [key for key in wanted if counts or not key.endswith("num_batches_tracked")]
+    # Predictions do not use these counts. Files of before 2018 and encoders traced by earlier versions lack them.
+    keys = [key for key in wanted if key in found or not key.endswith("num_batches_tracked")]
     if heads:
         return (), keys
     keys = [key for key in keys if "head" not in key.partition(".")[0] and not key.startswith("fc.")]
@@ -177,6 +178,24 @@ def _refusal(report: LoadReport, least: float) -> str:
         f"{report}\n  only {report.matched:.0%} of the tensors{part} match and {least:.0%} are asked for, "
         f"so nothing was loaded. Is it the right file for this architecture (depth, channels, norm)?{partly}"
     )
+
+
+def _prefix_hint(given: Mapping[str, Tensor], wanted: Mapping[str, Tensor], matched: int) -> str:
+    """Return advice to exchange one prefix of the file's keys, where twice as many tensors would fit then, or ""."""
+    prefixes = {key[: place + 1] for key in given for place, letter in enumerate(key) if letter == "."}
+    best = (2 * max(matched, 1), "", "")
+    for prefix in sorted(prefixes, key=len):
+        part = {key.removeprefix(prefix): key for key in given if key.startswith(prefix)}
+        if 3 * len(part) < len(given):  # of a file of two encoders and a queue, one encoder is a part
+            continue
+        for other in {"", _prefix_of_most(part, wanted)}:
+            fits = sum(_fits(given, wanted, old, other + new) for new, old in part.items())
+            best = max(best, (fits, prefix, other), key=lambda each: each[0])
+    fits, prefix, other = best
+    if not prefix:
+        return ""
+    change = f"in place of '{prefix}' the keys began with '{other}'" if other else f"the keys began without '{prefix}'"
+    return f"{fits} of {len(wanted)} tensors would fit if {change}: rename the keys"
 
 
 @WEIGHT_INITIALIZERS.register_module(name="Pretrained", force=True)

@@ -12,11 +12,13 @@ from torch.nn import functional
 from medseg.models.segmentors.scan_segmentor import ScanSegmentor
 from medseg.models.targets import LabelScheme
 from vdt3d.models.backbones.feature_info import FeatureInfo
-from vdt3d.models.backbones.picture_encoder import announced_behind
+from vdt3d.models.backbones.picture_encoder import announced_behind, maps_like
 from vdt3d.models.backbones.window_backbone import fed, picture_part, window_backbone
+from vdt3d.models.probing import probe_output
 from vdt3d.registry import MODELS
 from vdt3d.structures import SegmentationSample, SliceWindow
 
+HEAD_SIDE = 1024  # of the image for whose maps a head is tried: LRASPPHead pools over 49 x 49 places
 AUXILIARY_WEIGHT = 0.4  # of an auxiliary head in the loss, as in mmsegmentation's configs
 
 
@@ -62,7 +64,7 @@ class SliceWindowSegmentor(ScanSegmentor):
         backbone: dict,
         decode_head: dict,
         neck: dict | None = None,
-        auxiliary_head: dict | Sequence[dict] = (),
+        auxiliary_head: dict | Sequence[dict] | None = None,
         *,
         num_classes: int,
         label_map: Mapping[int, int] | None = None,
@@ -99,7 +101,8 @@ class SliceWindowSegmentor(ScanSegmentor):
             self.neck = picture_part({**told, **neck})
             infos = announced_behind(self.neck, infos)
         self.decode_head = self._head(decode_head, infos)
-        others = [dict(head) for head in ([auxiliary_head] if isinstance(auxiliary_head, dict) else auxiliary_head)]
+        others = [auxiliary_head] if isinstance(auxiliary_head, dict) else auxiliary_head or ()
+        others = [dict(head) for head in others]
         self.auxiliary_weights = [head.pop("loss_weight", AUXILIARY_WEIGHT) for head in others]
         self.auxiliary_head = nn.ModuleList(self._head(head, infos) for head in others)
 
@@ -191,6 +194,8 @@ class SliceWindowSegmentor(ScanSegmentor):
 
     def _head(self, config: dict, infos: Sequence[FeatureInfo]) -> BaseDecodeHead:
         """A head with as many scores as there are labels and answered slices."""
+        if not isinstance(config, dict):
+            raise ValueError("decode_head is a list, but cascades of heads are not supported: give one head")
         if "loss_decode" in config:
             raise ValueError(f"{config['type']}: scores are judged by the segmentor's loss_decode, not by the head's")
         index = config.get("in_index", -1)
@@ -202,6 +207,10 @@ class SliceWindowSegmentor(ScanSegmentor):
         head = picture_part({"in_channels": channels, "init_cfg": None, **config, **told})
         if not isinstance(head, BaseDecodeHead) or isinstance(head, BaseCascadeDecodeHead):
             raise ValueError(f"{config['type']} answers no map of scores for features alone; choose another head")
+        answer = probe_output(head, maps_like(infos, HEAD_SIDE, "meta"))
+        if not isinstance(answer, Tensor):
+            remedy = "use_se_loss=False" if getattr(head, "use_se_loss", False) else "another head"
+            raise ValueError(f"{config['type']} returns a {type(answer).__name__}, but one map is expected: {remedy}")
         return head
 
 

@@ -10,6 +10,7 @@ import torch
 import torchvision
 from torch import Tensor, nn
 from torch.fx import Graph, GraphModule, Interpreter, Node, Proxy, Tracer, map_arg
+from torchvision.models.swin_transformer import ShiftedWindowAttention
 
 from vdt3d.models.inflate.modules import (
     ChannelNorm3d,
@@ -20,12 +21,12 @@ from vdt3d.models.inflate.modules import (
 )
 from vdt3d.models.layers.acs_conv import ACSConv3d
 from vdt3d.models.layers.safe_conv import SafeConv3d
-from vdt3d.models.probing import shape_copy
+from vdt3d.models.probing import probe_copy
 from vdt3d.registry import MODELS
 
 CONVS = (SafeConv3d, ACSConv3d, nn.Conv2d)
 OPS = [kind for kind in vars(torchvision.ops).values() if isinstance(kind, type) and issubclass(kind, nn.Module)]
-LEAVES = (*OPS, SafeConv3d, ACSConv3d, ChannelNorm3d, NormAct3d, ReplicatingAvgPool3d)
+LEAVES = (*OPS, SafeConv3d, ACSConv3d, ChannelNorm3d, NormAct3d, ReplicatingAvgPool3d, ShiftedWindowAttention)
 
 
 def picture_network(model: str | dict) -> nn.Module:
@@ -82,15 +83,17 @@ def with_features(
     """
     names = [info["module"] for info in getattr(network, "feature_info", ())]
     try:
-        maps = _announced_maps(network, names) if names else _last_maps(network, shape)
-        chosen = choose(out_indices, len(maps), type(network).__name__)
-        maps = [maps[index] for index in chosen]
-        _refuse_other_steps_in_training(network, names, maps)
-        forward = _forward_to(network, maps)
-    except ValueError:
+        copy = probe_copy(network, "meta")
+        maps = _announced_maps(copy, names) if names else _last_maps(copy, shape)
+        copy.train()
+        _refuse_other_steps_in_training(copy, names, maps)
+    except ConversionError:
         raise
     except Exception as error:  # a forward can raise anything when it is given a proxy
         raise ConversionError(f"the forward of {type(network).__name__} cannot be followed: {error}") from error
+    chosen = choose(out_indices, len(maps), type(network).__name__)
+    maps = [maps[index] for index in chosen]
+    forward = _forward_to(network, maps)
     _drop_unused(network, {node.target for node in maps[0].graph.nodes if node.op in ("call_module", "get_attr")})
     kind = type(network)
     network.__class__ = type(kind.__name__, (kind,), {"forward": forward})
@@ -156,11 +159,9 @@ class _MapTracer(Tracer):
         return answer
 
 
-def _trace(network: nn.Module, names: Sequence[str] = (), *, training: bool = False) -> _MapTracer:
+def _trace(network: nn.Module, names: Sequence[str] = ()) -> _MapTracer:
     tracer = _MapTracer(names)
-    traced = shape_copy(network)
-    traced.train(training)
-    tracer.trace(traced)
+    tracer.trace(network)
     return tracer
 
 
@@ -205,8 +206,8 @@ def _values(network: nn.Module, nodes: Sequence[Node], shape: Sequence[int]) -> 
 
 
 def _refuse_other_steps_in_training(network: nn.Module, names: Sequence[str], maps: Sequence[Node]) -> None:
-    """Raise ConversionError if the steps to one of ``maps`` are not those of training."""
-    training = set(_steps(_trace(network, names, training=True).graph).values())
+    """Raise ConversionError if a network in training mode has other steps to one of ``maps``."""
+    training = set(_steps(_trace(network, names).graph).values())
     steps = _steps(maps[0].graph)
     if others := [node.name for node in maps if steps[node] not in training]:
         raise ConversionError(

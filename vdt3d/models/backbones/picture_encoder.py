@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from vdt3d.models.backbones.feature_info import FeatureInfo
 from vdt3d.models.backbones.feature_maps import maps_of, picture_network, stride_of, with_features
 from vdt3d.models.inflate.kernels import COLOURS
-from vdt3d.models.probing import shape_copy
+from vdt3d.models.probing import probe_output
 from vdt3d.registry import MODELS
 
 SIDE = 192  # of the picture by which features are told, see ``with_features``
@@ -76,32 +76,39 @@ def take_channels(network: nn.Module, in_channels: int) -> None:
 
 
 def announced(network: nn.Module, in_channels: int) -> tuple[FeatureInfo, ...]:
-    """What a 2D network of pictures returns, as a picture shows.
+    """Return the channels and strides of the maps that a 2D network makes of images.
 
     Raises:
-        ValueError: it returns something else than maps whose sizes are the picture's, divided.
+        ValueError: it fails on images of ``SIDE`` x ``SIDE``, or does not return maps whose sizes are the image's,
+            divided.
     """
-    return _announced(network, torch.zeros(1, in_channels, SIDE, SIDE, device="meta"))
+    return _announced(network, torch.zeros(1, in_channels, SIDE, SIDE))
 
 
 def announced_behind(network: nn.Module, infos: Sequence[FeatureInfo]) -> tuple[FeatureInfo, ...]:
-    """What a 2D network of maps, such as a neck, returns for those that ``infos`` announce.
+    """Return the channels and strides of the maps that a 2D network, such as a neck, makes of those of ``infos``.
 
     Raises:
         ValueError: as ``announced``.
     """
-    sides = [SIDE // info.stride[2] for info in infos]
-    maps = [torch.zeros(1, info.channels, side, side, device="meta") for info, side in zip(infos, sides, strict=True)]
-    return _announced(network, maps)
+    return _announced(network, maps_like(infos, SIDE, "cpu"))
+
+
+def maps_like(infos: Sequence[FeatureInfo], side: int, device: str) -> list[Tensor]:
+    """Return maps (1, c, h, w) of zeros, as ``infos`` announce them for an image of ``side`` x ``side``."""
+    sides = [side // info.stride[2] for info in infos]
+    return [torch.zeros(1, info.channels, n, n, device=device) for info, n in zip(infos, sides, strict=True)]
 
 
 def _announced(network: nn.Module, inputs: Tensor | list[Tensor]) -> tuple[FeatureInfo, ...]:
-    with torch.no_grad():
-        maps = maps_of(shape_copy(network)(inputs))
+    name, maps = type(network).__name__, maps_of(probe_output(network, inputs))
+    if not all(isinstance(features, Tensor) for features in maps):
+        kinds = sorted({type(features).__name__ for features in maps})
+        raise ValueError(f"{name} returns a list of {', '.join(kinds)}, but maps are expected: choose another type")
     strides = [stride_of(features, (1, SIDE, SIDE)) for features in maps]
     if None in strides:
         sizes = [tuple(features.shape) for features in maps]
-        raise ValueError(f"{type(network).__name__} answers {sizes} to a picture of {SIDE} x {SIDE}: no maps of it")
+        raise ValueError(f"{name} answers {sizes} to a picture of {SIDE} x {SIDE}: no maps of it")
     return tuple(
         FeatureInfo(f"feature{index}", features.shape[1], (1, stride, stride))
         for index, (features, stride) in enumerate(zip(maps, strides, strict=True))

@@ -6,6 +6,7 @@ Windows are (N, C, n, H, W), maps (N, c, h, w).
 from functools import partial
 
 import torch
+from mmengine.registry import DefaultScope
 from mmseg.registry import MODELS as MMSEG_MODELS
 from torch import Tensor, nn
 
@@ -65,10 +66,23 @@ def fed(backbone: nn.Module, windows: Tensor, window: SliceWindow | SpacedWindow
 
 
 def picture_part(config: dict) -> nn.Module:
-    """A part of a 2D network; names that several packages know are mmsegmentation's."""
+    """Build a part of a 2D network; names that several packages know, also nested ones, are mmsegmentation's.
+
+    Raises:
+        ValueError: a part needs compiled operators, which are not supported.
+    """
     MMSEG_MODELS.import_from_location()
-    known = MMSEG_MODELS.module_dict
-    return MODELS.build({**config, "type": f"mmseg.{config['type']}"} if config["type"] in known else config)
+    if config["type"] not in MMSEG_MODELS.module_dict:
+        return MODELS.build(config)
+    with DefaultScope.overwrite_default_scope("mmseg"):
+        try:
+            return MMSEG_MODELS.build(config)
+        except RuntimeError as error:  # CCHead and PSAHead
+            if "mmcv" not in str(error):
+                raise
+            raise ValueError(
+                f"{config['type']} needs compiled operators of mmcv, which are not supported: choose another type"
+            ) from error
 
 
 def _reads_windows(config: dict) -> bool:

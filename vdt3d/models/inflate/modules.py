@@ -10,10 +10,10 @@ from torch.overrides import TorchFunctionMode
 from torchvision.models.convnext import CNBlock
 from torchvision.ops import Permute
 
-from vdt3d.models.inflate.kernels import fit_input_channels, inflate_kernel
+from vdt3d.models.inflate.kernels import COLOURS, fit_input_channels, inflate_kernel
 from vdt3d.models.layers.acs_conv import ACSConv3d
 from vdt3d.models.layers.safe_conv import SafeConv3d, check_depth_padding, replicate_depth
-from vdt3d.models.probing import shape_copy
+from vdt3d.models.probing import probe_copy
 
 METHODS = ("i3d", "centre", "acs", "2.5d")
 PROBE = (192, 192, 192)  # halved five times it stays even, and no size on the way is a usual number of channels
@@ -68,22 +68,27 @@ def exchanged(network: nn.Module, how: str, *, depth_padding: str = "zeros") -> 
 
 
 def fit_first_conv(network: nn.Module, in_channels: int | None, rgb: str = "sum") -> int:
-    """Fit the network's first convolution to ``in_channels`` and return how many it takes then.
+    """Fit the convolutions that read the network's input to ``in_channels`` and return how many they take then.
+
+    They are the first and, where that reads colours, all others of three channels: some networks read their input by
+    several branches.
 
     Raises:
         ConversionError: there is none, or it has groups.
     """
-    first = next((m for m in network.modules() if isinstance(m, SafeConv3d | ACSConv3d)), None)
-    if first is None:
+    convs = [m for m in network.modules() if isinstance(m, SafeConv3d | ACSConv3d)]
+    if not convs:
         raise ConversionError(f"{type(network).__name__} has no convolution")
-    if in_channels not in (None, first.in_channels):
-        if first.groups != 1:
-            raise ConversionError(
-                f"the first convolution of {type(network).__name__} has groups: leave in_channels out"
-            )
-        first.weight = nn.Parameter(fit_input_channels(first.weight.detach(), in_channels, rgb))
-        first.in_channels = in_channels
-    return first.in_channels
+    before = convs[0].in_channels
+    if in_channels in (None, before):
+        return before
+    if convs[0].groups != 1:
+        raise ConversionError(f"the first convolution of {type(network).__name__} has groups: leave in_channels out")
+    for conv in [convs[0], *(conv for conv in convs[1:] if (conv.in_channels, conv.groups) == (COLOURS, 1))]:
+        if conv.in_channels == before:
+            conv.weight = nn.Parameter(fit_input_channels(conv.weight.detach(), in_channels, rgb))
+            conv.in_channels = in_channels
+    return in_channels
 
 
 def exchange_volume_convs(network: nn.Module, how: str) -> None:
@@ -100,7 +105,7 @@ def probe(network: nn.Module, in_channels: int) -> object:
     Raises:
         ConversionError: a function of pictures is called, or sizes do not fit; names the module it happens in.
     """
-    shadow = shape_copy(network)
+    shadow = probe_copy(network, "meta")
     path: list[str] = []
 
     def leave(*_) -> None:  # no lambda: what a hook returns takes the place of the output
