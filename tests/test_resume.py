@@ -247,8 +247,11 @@ def test_several_best_checkpoints_are_kept(tmp_path, monkeypatch):
     monkeypatch.setattr(ClassificationScores, "compute_metrics", lambda *a: compute(*a) | {"auc": next(values)})
     hook = dict(type="CheckpointHook", save_best="auc", keep_best=3, max_keep_ckpts=1)
     tiny.train(tiny.config(tmp_path, epochs=5, default_hooks=dict(checkpoint=hook)))
-    kept = {path.name: tiny.saved(path)["meta"]["epoch"] for path in tmp_path.glob("best_*.pth")}
+    files = {path.name: tiny.saved(path) for path in tmp_path.glob("best_*.pth")}
+    kept = {name: content["meta"]["epoch"] for name, content in files.items()}
     assert kept == {"best_auc.pth": 2, **{f"best_auc_epoch_{n}.pth": n for n in (2, 4, 5)}}
+    for content in files.values():  # each can be resumed
+        assert content["message_hub"]["runtime_info"]["best_score"] == 0.7
     with pytest.raises(ValueError, match="keep_best=0"):
         checkpoint_hook.CheckpointHook(keep_best=0)
 
@@ -290,6 +293,7 @@ def test_a_score_that_does_not_exist_is_never_the_best(tmp_path):
     for score in (math.nan, 0.5, math.nan, 0.5, 0.7, 0.6):
         hook.after_val_epoch(run, {"auc": score})
     assert written == [0.5, 0.7]
+    assert (tmp_path / "last_checkpoint").read_text() == "best_auc.pth"  # a stop before the first regular one
 
 
 def test_a_crash_between_the_two_writes_leaves_a_run_to_resume(whole, tmp_path, monkeypatch):

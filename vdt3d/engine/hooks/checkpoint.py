@@ -83,12 +83,16 @@ class CheckpointHook(Hook):
         if self.save_best not in metrics:
             raise ValueError(f"save_best='{self.save_best}' is no validation score; there are {', '.join(metrics)}")
         score, info = metrics[self.save_best], runner.message_hub.runtime_info
+        better = not math.isnan(score) and self.sign * score > self.sign * info.get("best_score", -self.sign * math.inf)
+        if better:
+            runner.message_hub.update_info("best_score", score)
         self._keep_among_best(runner, score)
-        if math.isnan(score) or self.sign * score <= self.sign * info.get("best_score", -self.sign * math.inf):
+        if not better:
             return
-        runner.message_hub.update_info("best_score", score)
         name = f"best_{self.save_best.replace('/', '_')}.pth"
         runner.save_checkpoint(runner.work_dir, name, epoch=runner.epoch, iteration=runner.iter, validated=True)
+        if is_main_process() and not (Path(runner.work_dir) / "last_checkpoint").exists():
+            point_to(Path(runner.work_dir) / name)  # for a run that is stopped before its first regular checkpoint
         runner.logger.info(f"Best {self.save_best} so far: {score:.4f}, saved as {name}")
 
     def _keep_among_best(self, runner: Runner, score: float) -> None:
@@ -209,7 +213,7 @@ class ScoresHook(Hook):
         if not is_main_process() or not path.is_file():
             return
         lines, now = path.read_text(encoding="utf-8").splitlines(keepends=True), getattr(runner, place)
-        known = [(line, json.loads(line)) for line in lines]
-        kept = [line for line, told in known if told["split"] != "val" or not outdated(told[place], now)]
+        whole = [(line, json.loads(line)) for line in lines if line.endswith("\n")]  # a full disk cuts the last one
+        kept = [line for line, told in whole if told["split"] != "val" or not outdated(told[place], now)]
         if kept != lines:
             write_aside(path, lambda aside: aside.write_text("".join(kept), encoding="utf-8"))
