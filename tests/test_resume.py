@@ -256,6 +256,16 @@ def test_several_best_checkpoints_are_kept(tmp_path, monkeypatch):
         checkpoint_hook.CheckpointHook(keep_best=0)
 
 
+def test_what_cannot_be_saved_is_found_before_the_first_step(tmp_path, monkeypatch):
+    monkeypatch.setattr(tiny.TinyVolumes, "METAINFO", {"classes": ("dark", "bright"), "root": tmp_path})
+    tiny.train(tiny.config(tmp_path / "path", epochs=1))
+    assert tiny.saved(tmp_path / "path/epoch_1.pth")["meta"]["dataset_meta"]["root"] == str(tmp_path)
+    monkeypatch.setattr(tiny.TinyVolumes, "METAINFO", {"classes": ("dark", "bright"), "reader": object()})
+    with pytest.raises(CheckpointError, match=r"\['dataset_meta'\]\['reader'\] is a object"):
+        tiny.train(tiny.config(tmp_path / "object", epochs=1))
+    assert not (tmp_path / "object/rates.txt").exists()
+
+
 def test_a_batch_of_one_that_batch_norm_cannot_use_is_explained(tmp_path):
     cfg = tiny.config(tmp_path, length=1)
     cfg.model.backbone = dict(type="ResNet3D", depth=10, base_channels=4, depth_stride=True)
