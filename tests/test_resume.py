@@ -263,10 +263,23 @@ def test_several_best_checkpoints_are_kept(tmp_path, monkeypatch):
     monkeypatch.setattr(ClassificationScores, "compute_metrics", lambda *a: compute(*a) | {"auc": next(values)})
     hook = dict(type="CheckpointHook", save_best="auc", keep_best=3, max_keep_ckpts=1)
     tiny.train(tiny.config(tmp_path, epochs=5, default_hooks=dict(checkpoint=hook)))
-    kept = {path.name: tiny.saved(path)["meta"]["epoch"] for path in tmp_path.glob("best_*.pth")}
+    files = {path.name: tiny.saved(path) for path in tmp_path.glob("best_*.pth")}
+    kept = {name: content["meta"]["epoch"] for name, content in files.items()}
     assert kept == {"best_auc.pth": 2, **{f"best_auc_epoch_{n}.pth": n for n in (2, 4, 5)}}
+    for content in files.values():  # each can be resumed
+        assert content["message_hub"]["runtime_info"]["best_score"] == 0.7
     with pytest.raises(ValueError, match="keep_best=0"):
         checkpoint_hook.CheckpointHook(keep_best=0)
+
+
+def test_what_cannot_be_saved_is_found_before_the_first_step(tmp_path, monkeypatch):
+    monkeypatch.setattr(tiny.TinyVolumes, "METAINFO", {"classes": ("dark", "bright"), "root": tmp_path})
+    tiny.train(tiny.config(tmp_path / "path", epochs=1))
+    assert tiny.saved(tmp_path / "path/epoch_1.pth")["meta"]["dataset_meta"]["root"] == str(tmp_path)
+    monkeypatch.setattr(tiny.TinyVolumes, "METAINFO", {"classes": ("dark", "bright"), "reader": object()})
+    with pytest.raises(CheckpointError, match=r"\['dataset_meta'\]\['reader'\] is a object"):
+        tiny.train(tiny.config(tmp_path / "object", epochs=1))
+    assert not (tmp_path / "object/rates.txt").exists()
 
 
 def test_a_batch_of_one_that_batch_norm_cannot_use_is_explained(tmp_path):
@@ -307,6 +320,7 @@ def test_a_score_that_does_not_exist_is_never_the_best(tmp_path):
     for score in (math.nan, 0.5, math.nan, 0.5, 0.7, 0.6):
         hook.after_val_epoch(run, {"auc": score})
     assert written == [0.5, 0.7]
+    assert (tmp_path / "last_checkpoint").read_text() == "best_auc.pth"  # a stop before the first regular one
 
 
 def test_a_crash_between_the_two_writes_leaves_a_run_to_resume(whole, tmp_path, monkeypatch):

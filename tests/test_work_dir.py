@@ -87,6 +87,9 @@ def test_the_checkpoint_to_resume_is_named_or_asked_for(used):
     (used / "last_checkpoint").unlink()
     with pytest.raises(FileNotFoundError, match="last_checkpoint is missing"):
         require_free(used, resume=True)
+    for path in checkpoints(used)[1:]:
+        path.unlink()
+    assert latest_checkpoint(used) in checkpoints(used)  # the only one
 
 
 def test_a_checkpoint_of_another_directory_does_not_continue_this_run(used, tmp_path_factory):

@@ -20,6 +20,7 @@ class EpochBasedTrainLoop(MMEpochBasedTrainLoop):
     """Trains by epochs; ``iter`` says how far it is, also within an epoch."""
 
     def run(self) -> torch.nn.Module:
+        self.runner.require_savable()
         self.runner.restore_random_state()
         _validate_first(self, 0 if self._done_in_epoch() else self._epoch, self._max_epochs)
         return super().run()
@@ -55,6 +56,7 @@ class IterBasedTrainLoop(MMIterBasedTrainLoop):
 
     def run(self) -> torch.nn.Module:
         self.dataloader_iterator = _Endless(self.dataloader)
+        self.runner.require_savable()
         self.runner.restore_random_state()
         _validate_first(self, self._iter, self._max_iters)
         try:

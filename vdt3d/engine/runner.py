@@ -48,7 +48,7 @@ from vdt3d.engine.wandb_run import continue_wandb_run, keep_wandb_run
 from vdt3d.engine.work_dir import claim_together, latest_checkpoint, make_log_dir
 from vdt3d.models.inflate.weights import adapt
 from vdt3d.registry import LOOPS, RUNNERS
-from vdt3d.utils.checkpoint import read_any, state_dict_of, write_checkpoint
+from vdt3d.utils.checkpoint import read_any, require_plain, state_dict_of, write_checkpoint
 from vdt3d.utils.config_errors import config_errors
 from vdt3d.utils.files import write_aside
 from vdt3d.utils.loading import MIN_MATCHED, load_weights
@@ -419,6 +419,15 @@ class Runner(MMRunner):
         checkpoint = state_of_run(self, processes, epoch=epoch, iteration=iteration, validated=validated)
         self.call_hook("before_save_checkpoint", checkpoint=checkpoint)
         write_checkpoint(checkpoint, Path(out_dir) / filename)
+
+    def require_savable(self) -> None:
+        """Check before the first step that the state of the run can be saved; the loops call it.
+
+        Raises:
+            CheckpointError: it contains an object that no checkpoint may contain; the message names its place.
+        """
+        if is_main_process():
+            require_plain(state_of_run(self, [], epoch=self.epoch, iteration=self.iter, validated=False), "checkpoint")
 
     @cached_property
     def config_text(self) -> str:

@@ -38,17 +38,17 @@ def checkpoints(work_dir: Path) -> list[Path]:
 
 
 def latest_checkpoint(work_dir: Path) -> Path | None:
-    """Return the checkpoint that ``last_checkpoint`` names; None in a directory without checkpoints.
+    """Return the checkpoint that ``last_checkpoint`` names, or the only one; None in a directory without checkpoints.
 
     Raises:
-        FileNotFoundError: there are checkpoints, but no ``last_checkpoint``, or the one that it names is missing.
+        FileNotFoundError: there are several, but no ``last_checkpoint``, or the one that it names is missing.
     """
     pointer, found = work_dir / "last_checkpoint", checkpoints(work_dir)
     last = work_dir / pointer.read_text(encoding="utf-8").strip() if pointer.is_file() else None
     if last is not None and last.is_file():
         return last
-    if last is None and not found:
-        return None
+    if last is None and len(found) < 2:  # one, where a process was killed before it could name its first
+        return found[0] if found else None
     missing = "last_checkpoint" if last is None else last.name
     remedy = f"name the one to resume, such as --resume {found[-1]}" if found else "delete it, or use --overwrite"
     raise FileNotFoundError(f"{work_dir}: {missing} is missing, so the last checkpoint is unknown; {remedy}")
@@ -94,8 +94,9 @@ def remove_run(work_dir: Path) -> None:
 
 
 def _score_names(scores: Path) -> set[str]:
-    lines = scores.read_text(encoding="utf-8").splitlines() if scores.is_file() else []
-    return {name.replace("/", "_") for line in lines for name in json.loads(line)}
+    lines = scores.read_text(encoding="utf-8").splitlines(keepends=True) if scores.is_file() else []
+    whole = [json.loads(line) for line in lines if line.endswith("\n")]  # a full disk cuts the last one
+    return {name.replace("/", "_") for line in whole for name in line}
 
 
 def require_free(work_dir: Path, *, resume: bool | str = False, overwrite: bool = False) -> None:

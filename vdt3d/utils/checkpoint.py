@@ -10,7 +10,7 @@ import pickle
 import re
 from collections import OrderedDict
 from collections.abc import Mapping
-from pathlib import Path
+from pathlib import Path, PurePath
 
 import numpy as np
 import safetensors.torch
@@ -90,7 +90,7 @@ def write_checkpoint(content: dict, path: str | Path) -> None:
         OSError: the disk is full; what stood at ``path`` before is untouched.
     """
     path = Path(path)
-    _require_plain(content, path.name)
+    require_plain(content, path.name)
 
     def save(aside: Path) -> None:
         # A Python file object turns a full disk into an OSError; torch's own writer would abort with less to say.
@@ -130,25 +130,26 @@ def _safetensors_meta(path: Path) -> dict:
 
 
 def plain(value: object) -> object:
-    """NumPy values, tuples and the like as what a safe checkpoint may hold."""
+    """Return NumPy values, tuples, paths and the like as what a safe checkpoint may contain."""
     if isinstance(value, Mapping):
         return {key: plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple | set):
         return [plain(item) for item in value]
     if isinstance(value, np.ndarray | np.generic):
         return value.tolist()
-    return value
+    return str(value) if isinstance(value, PurePath) else value
 
 
-def _require_plain(content: object, where: str) -> None:
+def require_plain(content: object, where: str) -> None:
+    """Raise CheckpointError for an object that ``read_checkpoint`` would refuse; ``where`` begins its name."""
     # Exact types: safe loading refuses even a subclass of str.
     if type(content) in (dict, OrderedDict):
         for key, value in content.items():
-            _require_plain(key, f"a key of {where}")
-            _require_plain(value, f"{where}[{key!r}]")
+            require_plain(key, f"a key of {where}")
+            require_plain(value, f"{where}[{key!r}]")
     elif type(content) in (list, tuple):
         for index, value in enumerate(content):
-            _require_plain(value, f"{where}[{index}]")
+            require_plain(value, f"{where}[{index}]")
     elif not isinstance(content, Tensor) and type(content) not in (str, int, float, bool, type(None)):
         kind = type(content).__name__
         raise CheckpointError(f"{where} is a {kind}; a checkpoint holds tensors and plain values only")

@@ -138,16 +138,20 @@ class CheckpointHook(Hook):
         if self.watch is None or not runner.training:
             return
         score, sign, best = self.watch.value(metrics), self.watch.sign(runner), best_scores(runner, self.save_best)
-        self._keep_among_best(runner, score)
         if math.isnan(score):
             runner.logger.warning(self._nan_message(runner, best))
             return
-        if self.save_best in best and sign * score <= sign * best[self.save_best]:
+        better = self.save_best not in best or sign * score > sign * best[self.save_best]
+        if better:
+            runner.message_hub.update_info("best_scores", {**best, self.save_best: score})
+        self._keep_among_best(runner, score)
+        if not better:
             return
-        runner.message_hub.update_info("best_scores", {**best, self.save_best: score})
         runner.save_checkpoint(
             runner.work_dir, self._best_name, epoch=runner.epoch, iteration=runner.iter, validated=True
         )
+        if is_main_process() and not (Path(runner.work_dir) / "last_checkpoint").exists():
+            point_to(Path(runner.work_dir) / self._best_name)  # of a run that stops before its first regular checkpoint
         runner.logger.info(f"Best {self.save_best} so far: {score:.4f}, saved as {self._best_name}")
 
     def after_train(self, runner: Runner) -> None:
@@ -179,7 +183,7 @@ class CheckpointHook(Hook):
 
         The list of them is stored in checkpoints by the score's name; validating a state twice writes the same file.
         """
-        if self.keep_best == 1 or math.isnan(score):
+        if self.keep_best == 1:
             return
         place = f"iter_{runner.iter}" if not self.by_epoch else f"epoch_{runner.epoch}"
         name = f"{Path(self._best_name).stem}_{place}.pth"
@@ -293,7 +297,7 @@ class ScoresHook(Hook):
         if not is_main_process() or not path.is_file():
             return
         lines, now = path.read_text(encoding="utf-8").splitlines(keepends=True), getattr(runner, place)
-        known = [(line, json.loads(line)) for line in lines]
-        kept = [line for line, told in known if told["split"] != "val" or not outdated(told[place], now)]
+        whole = [(line, json.loads(line)) for line in lines if line.endswith("\n")]  # a full disk cuts the last one
+        kept = [line for line, told in whole if told["split"] != "val" or not outdated(told[place], now)]
         if kept != lines:
             write_aside(path, lambda aside: aside.write_text("".join(kept), encoding="utf-8"))
