@@ -1,9 +1,11 @@
 """Scores of detections, as pure functions on arrays: matching, the FROC curve, COCO's precision.
 
-FROC, free-response receiver operating characteristic (Bunch et al. 1977): a threshold lets in all detections that score at least as much. A true box is hit where one of them overlaps it enough, and one may
-hit several; a detection that overlaps no true box of its image enough is a false positive; a second detection of a box
-that is hit is neither. Sensitivity, the share of all true boxes that are hit, stands beside the false positives per
-image, where images without a true box count, too.
+FROC, free-response receiver operating characteristic (Bunch et al. 1977): a threshold lets in all detections that score
+at least as much. A true box is hit where one of them overlaps it enough, and one may hit several; a detection that
+overlaps no true box of its image enough is a false positive; a second detection of a box that is hit is neither.
+Sensitivity, the share of all true boxes that are hit, stands beside the false positives per image, where images without
+a true box count, too. The code published with DeepLesion (CADLab) and that of LUNA16 count alike, but match otherwise
+(overlap 'iou_plus_1' and 'centre') and interpolate between the points of the curve.
 
 So no detection's fate depends on another's: a true box is hit at the best score among the detections that overlap it,
 and the curve is two sorted lists. Equal scores enter together, whatever their order.
@@ -216,8 +218,8 @@ def froc_report(
     each has its own ``boxes`` and ``scores``; and ``curve``, the sensitivity at 57 rates from 1/8 to 16.
 
     Scores are ``sensitivity_RATE``, ``froc``, their mean over all of ``RATES``, ``froc_to_4``, that over 0.5, 1, 2 and
-    4, and ``froc_luna16``, that over 1/8, 1/4, 1/2, 1, 2, 4 and 8. With ``resamples`` each has ``NAME_low`` and ``NAME_high``, the 95 % interval (nan for fewer than 3 groups);
-    nothing is matched again.
+    4, and ``froc_luna16``, that over 1/8, 1/4, 1/2, 1, 2, 4 and 8. With ``resamples`` each has ``NAME_low`` and
+    ``NAME_high``, the 95 % interval (nan for fewer than 3 groups); nothing is matched again.
 
     Args:
         parts: masks (T,) of true boxes, by name.

@@ -43,11 +43,11 @@ class DetectionScores(BaseMetric):
     """FROC and COCO's average precision of boxes; see ``vdt3d.evaluation.detection`` for the rules.
 
     Returned are ``sensitivity_0.5``, ``_1``, ``_2``, ``_4``, ``_8`` and ``_16``, at that many false positives per
-    image; ``froc``, their mean; ``froc_to_4``, the mean of the first four; ``froc_luna16``, the mean sensitivity at 1/8,
-    1/4, 1/2, 1, 2, 4 and 8; with ``dims=2`` COCO's ``map`` and ``ap50``,
-    at IoU whatever ``overlap`` is; ``sensitivity_4_type_TYPE`` for each "type" among the facts of the true boxes, and
-    by their "diameter_mm" ``sensitivity_4_below_10_mm``, ``_10_to_30_mm`` and ``_above_30_mm``. With ``resamples``,
-    ``NAME_low`` and ``NAME_high`` of all but COCO's.
+    image; ``froc``, their mean; ``froc_to_4``, the mean of the first four; ``froc_luna16``, the mean sensitivity at
+    1/8, 1/4, 1/2, 1, 2, 4 and 8; with ``dims=2`` COCO's ``map`` and ``ap50``, at IoU whatever ``overlap`` is;
+    ``sensitivity_4_type_TYPE`` for each "type" among the facts of the true boxes, and by their "diameter_mm"
+    ``sensitivity_4_below_10_mm``, ``_10_to_30_mm`` and ``_above_30_mm``. With ``resamples``, ``NAME_low`` and
+    ``NAME_high`` of all but COCO's.
 
     Args:
         overlap: 'iou', 'iobb', 'iom', 'iou_plus_1' (DeepLesion's published code) or 'centre' (LUNA16, for which any

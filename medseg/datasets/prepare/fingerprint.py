@@ -116,7 +116,10 @@ def mixture_percentiles(quantiles: np.ndarray, percents: np.ndarray, wanted: Seq
     values = np.unique(quantiles)
     below, reached = (np.mean([_share(row, percents, values, side) for row in quantiles], axis=0) for side in _SIDES)
     # Where a value fills a share of its own, the distribution function jumps from below to reached.
-    return np.interp(wanted, np.stack([below, reached], 1).ravel(), values.repeat(2))
+    shares, ends = np.stack([below, reached], 1).ravel(), values.repeat(2)
+    # Where no case has values between two of them, the middle is taken, as numpy's median does.
+    last, first = np.interp(wanted, shares, ends), -np.interp(np.negative(wanted), -shares[::-1], -ends[::-1])
+    return (last + first) / 2
 
 
 def _share(quantiles: np.ndarray, percents: np.ndarray, values: np.ndarray, side: str) -> np.ndarray:
