@@ -6,7 +6,7 @@ import pytest
 import SimpleITK
 from PIL import Image
 
-from vdt3d.io import ScanError, list_series, read_label_map, read_volume, write_nifti
+from vdt3d.io import ScanError, ScanWarning, list_series, read_label_map, read_volume, write_nifti
 from vdt3d.structures import LabelMap, Volume
 
 # columns of the array's axes z, y, x; a quarter turn about the head's axis, 3 x 2 x 1 mm
@@ -73,7 +73,9 @@ def test_without_sform_and_qform_the_spacing_counts(tmp_path):
     image = nib.Nifti1Image(np.zeros((4, 3, 2), np.int16), None)
     image.header.set_zooms((1, 2, 3))
     nib.save(image, tmp_path / "scan.nii")
-    assert read_volume(tmp_path / "scan.nii").spacing == (3, 2, 1)
+    with pytest.warns(ScanWarning, match="scan.nii: .*codes 0"):
+        volume = read_volume(tmp_path / "scan.nii")
+    assert volume.spacing == (3, 2, 1) and world(volume, 1, 1, 1) == [-1, -2, 3]  # left, posterior, superior, as in ITK
 
 
 def test_the_qform_counts_where_there_is_no_sform(tmp_path):
@@ -90,6 +92,28 @@ def test_every_unit_of_length_comes_to_millimetres(tmp_path, unit, length):
     nib.save(image, tmp_path / "scan.nii")
     volume = read_volume(tmp_path / "scan.nii")
     assert volume.spacing == pytest.approx((length,) * 3)
+
+
+def nrrd(unit):
+    units = " ".join([f'"{unit}"'] * 3)
+    header = f"NRRD0004\ntype: uint8\ndimension: 3\nsizes: 2 2 2\nspacings: 2 2 2\nunits: {units}\nencoding: raw\n\n"
+    return header.encode() + bytes(8)
+
+
+def metaimage(unit):
+    header = (
+        "ObjectType = Image\nNDims = 3\nBinaryData = True\nElementSpacing = 2 2 2\nOffset = 2 0 0\nDimSize = 2 2 2\n"
+    )
+    return f"{header}DistanceUnits = {unit}\nElementType = MET_UCHAR\nElementDataFile = LOCAL\n".encode() + bytes(8)
+
+
+@pytest.mark.parametrize(("unit", "length"), [("", 2), ("mm", 2), ("cm", 20), ("m", 2000), ("um", 0.002), ("?", 2)])
+def test_nrrd_and_metaimage_come_to_millimetres(tmp_path, unit, length):
+    (tmp_path / "scan.nrrd").write_bytes(nrrd(unit))
+    (tmp_path / "scan.mha").write_bytes(metaimage(unit))
+    volumes = [read_volume(tmp_path / name) for name in ("scan.nrrd", "scan.mha")]
+    assert [volume.spacing for volume in volumes] == [pytest.approx((length,) * 3)] * 2
+    assert volumes[1].affine[0, 3] == pytest.approx(-length)  # the origin is 2 to the left
 
 
 @pytest.mark.parametrize("kind", [nib.Nifti1Image, nib.Nifti2Image])
@@ -135,6 +159,26 @@ def test_whole_numbers_stored_as_floats_are_labels(tmp_path, dtype):
     np.save(tmp_path / "labels.npy", COUNTED[0].astype(dtype))
     label_map = read_label_map(tmp_path / "labels.npy")
     assert label_map.array.dtype == np.uint8 and np.array_equal(label_map.array, COUNTED)
+
+
+@pytest.mark.parametrize(("top", "dtype"), [(1, np.uint8), (7, np.uint8), (7, np.int16), (104, np.int8)])
+def test_labels_that_nibabel_stored_with_a_slope_are_whole_again(tmp_path, top, dtype):
+    labels = np.arange(24).reshape(4, 3, 2) % (top + 1) * 1.0
+    labels[0, 0, 0] = top
+    image = nib.Nifti1Image(labels, np.eye(4))
+    image.set_data_dtype(dtype)  # floats are spread over its range: 7 becomes 255 times 7 / 255
+    nib.save(image, tmp_path / "labels.nii")
+    assert nib.load(tmp_path / "labels.nii").dataobj.slope != 1
+    assert np.array_equal(read_label_map(tmp_path / "labels.nii").array[0].T, labels)
+
+
+@pytest.mark.parametrize(("top", "dtype"), [(0.7, np.uint8), (0.7, np.int16), (1000, np.uint8)])
+def test_a_slope_makes_no_labels_of_soft_or_lost_ones(tmp_path, top, dtype):
+    image = nib.Nifti1Image(np.linspace(0, top, 24).round(1).reshape(4, 3, 2), np.eye(4))
+    image.set_data_dtype(dtype)
+    nib.save(image, tmp_path / "labels.nii")
+    with pytest.raises(ScanError, match=r"labels.nii: \d+ of 24 voxels"):
+        read_label_map(tmp_path / "labels.nii")
 
 
 def test_nan_becomes_zero_where_that_is_declared(tmp_path):

@@ -290,7 +290,7 @@ def test_what_the_migration_guide_maps_to_exists():
     names = {name for name in names if not name.isupper()} - {"True", "False", "None", "SyncBN"}
     assert len(names) >= 15, names
     for name in names:
-        assert any(name in registry for registry in (TRANSFORMS, MODELS, TASK_UTILS, METRICS)), name
+        assert any(name in registry for registry in (DATASETS, TRANSFORMS, MODELS, TASK_UTILS, METRICS)), name
     for function in re.findall(r'post_process=\[dict\(type="(\w+)"', text):
         assert function in TASK_UTILS
     for path in re.findall(r"\b((?:configs|medseg|tools)/[\w./-]+\.(?:py|sh))\b", text):

@@ -78,7 +78,7 @@ def check_channels(path: Path, array: np.ndarray, declared: int | None) -> None:
             None: f"declare them: reader=dict(channels={found}) in a config, channels={found} in Python",
             1: "save one of them, or labels as one number per voxel",
         }
-        several = f"put all {declared} into one file, on its fourth axis, or declare {found} in config or dataset.json"
+        several = f"put all {declared} into one file, on its fourth axis, or declare channels={found}"
         raise ScanError(path, finding, remedies.get(declared, several))
 
 

@@ -173,9 +173,8 @@ def _check_folder(path: Path) -> None:
     suffixes = sorted({"".join(file.suffixes[-2:]) if file.suffix == ".gz" else file.suffix for file in files})
     known = {*PAIRS, *(suffix for form in FORMATS for suffix in form.suffixes)} - {*PICTURES}
     if files and known.issuperset(suffixes) and not any(is_dicom(file) for file in files):
-        remedy = (
-            PAIR if PAIRS.intersection(suffixes) else "give the files themselves, or a pattern such as 'folder/*.npy'"
-        )
+        one_by_one = f"give the files themselves, or a pattern such as '{path.name}/*{suffixes[0]}'"
+        remedy = PAIR if PAIRS.intersection(suffixes) else one_by_one
         raise ScanError(path, f"holds no DICOM slices but {len(files)} files of {', '.join(suffixes)}", remedy)
 
 

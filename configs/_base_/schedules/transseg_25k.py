@@ -1,10 +1,10 @@
 # TransSeg: AdamW 3e-5, warm for 20 steps, then straight to 0 in 25,000 steps of 16 windows, in single precision.
 optim_wrapper = dict(
     optimizer=dict(type="AdamW", lr=3e-5, weight_decay=0.05),
-    # Norms, biases, scales, tokens and positions do not decay.
+    # Norms, biases, scales, tokens and positions (as BEiT names them) do not decay.
     paramwise_cfg=dict(
         flat_decay_mult=0.0,
-        custom_keys={name: dict(decay_mult=0.0) for name in ("cls_token", "pos_embed", "relative_position_bias_table")},
+        custom_keys={name: dict(decay_mult=0.0) for name in ("cls_token", "relative_position_bias_table")},
     ),
     clip_grad=dict(max_norm=1.0),
 )
