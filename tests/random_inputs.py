@@ -34,7 +34,9 @@ from pydicom.filebase import DicomBytesIO
 from pydicom.filewriter import write_dataset
 
 from vdt3d.cli import message_of
+from vdt3d.cli.config import load_run_config
 from vdt3d.datasets import VolumeClassification
+from vdt3d.engine.validation import check_settings
 from vdt3d.io import read_masks, read_volume
 
 HANG = 60  # seconds
@@ -474,6 +476,108 @@ def run_lengths(folder: Path, rng: np.random.Generator) -> Input:
     return Input(read, judge, damages)
 
 
+CONFIG = """
+model = dict(
+    type="VolumeClassifier",
+    backbone=dict(type="ResNet3D", depth=10, in_channels=1, base_channels=8, depth_stride=True),
+    neck=dict(type="GlobalAveragePooling", dim=3),
+    head=dict(type="LinearClsHead", num_classes=2, topk=(1,)),
+)
+dataset = dict(type="PhantomNodules", data_root="nodules", make=dict(cases=30), by="patient")
+sampler = dict(type="DefaultSampler")
+train_dataloader = dict(batch_size=4, num_workers=0, dataset=dataset, drop_last=True, sampler=sampler)
+val_dataloader = dict(batch_size=4, num_workers=0, dataset=dataset, sampler=sampler)
+train_cfg = dict(by_epoch=True, max_epochs=3, val_interval=1)
+val_cfg = dict()
+val_evaluator = dict(type="ClassificationScores", resamples=100)
+optim_wrapper = dict(optimizer=dict(type="AdamW", lr=1e-3, weight_decay=0.01), accumulative_counts=2)
+param_scheduler = dict(type="MultiStepLR", milestones=[1, 2], gamma=0.1)
+default_hooks = dict(logger=dict(type="LoggerHook", interval=10), checkpoint=dict(type="CheckpointHook", interval=1))
+randomness = dict(seed=3, deterministic=False)
+env_cfg = dict(cudnn_benchmark=False, mp_cfg=dict(mp_start_method="spawn"))
+"""
+LOCAL = ("dataset", "sampler")  # names of the file itself
+OVERRIDES = {  # valid values, all other than the config's
+    "model.backbone.depth": [18, 50],
+    "model.backbone.depth_stride": [False],
+    "train_dataloader.batch_size": [2, 16],
+    "train_dataloader.drop_last": [False],
+    "train_cfg.max_epochs": [1, 7],
+    "val_evaluator.resamples": [0, 9],
+    "optim_wrapper.optimizer.lr": [0.5, 1e-6],
+    "optim_wrapper.accumulative_counts": [1, 4],
+    "param_scheduler.milestones": [[2], []],
+    "default_hooks.logger.interval": [1, 50],
+    "default_hooks.checkpoint.interval": [2],
+    "randomness.seed": [0, 12345],
+    "randomness.deterministic": [True],
+    "env_cfg.mp_cfg.mp_start_method": ["fork"],
+}
+
+
+def override(folder: Path, rng: np.random.Generator) -> Input:
+    """A config file and one setting of it that the command line changes."""
+    path = folder / "config.py"
+    path.write_text(CONFIG)
+    key = str(rng.choice(list(OVERRIDES)))
+    value = OVERRIDES[key][rng.integers(len(OVERRIDES[key]))]
+    given = [f"{key}={value}"]
+    truth = [True]  # False once the text is broken
+
+    def read() -> Content:
+        args = argparse.Namespace(config=path, cfg_options=given, work_dir=folder, launcher=None)
+        config = load_run_config(args)
+        check_settings(config.to_dict())
+        return {"settings": sorted((name, repr(part)) for name, part in config.to_dict().items() if name not in LOCAL)}
+
+    def judge() -> Content:
+        if not truth[0]:
+            raise ValueError("broken on purpose")
+        settings: dict[str, Any] = {}
+        exec(CONFIG, settings)
+        place = settings
+        *parents, last = key.split(".")
+        for name in parents:
+            place = place[name]
+        place[last] = value
+        settings |= {"default_scope": "vdt3d", "launcher": "none", "work_dir": str(folder)}
+        kept = {name: part for name, part in settings.items() if name not in ("__builtins__", *LOCAL)}
+        return {"settings": sorted((name, repr(part)) for name, part in kept.items())}
+
+    def give(text: str) -> Callable[[], None]:
+        def damage() -> None:
+            given[0], truth[0] = text, False
+
+        return damage
+
+    names = key.split(".")
+    at = int(rng.integers(len(names)))
+    word = names[at]
+    letter = int(rng.integers(1, len(word)))
+    before, after = word[:letter], word[letter:]
+    misspelt = {
+        "letter lost": before + after[1:],
+        "letter twice": before + before[-1] + after,
+        "letters exchanged": before[:-1] + after[0] + before[-1] + after[1:],
+        "capital": word.capitalize(),
+    }
+    damages = {
+        name: give(".".join([*names[:at], wrong, *names[at + 1 :]]) + f"={value}")
+        for name, wrong in misspelt.items()
+        if wrong != word
+    }
+    other = [-3, "many", [1, "a"], {"a": 1}, 1.5e300, None]
+    damages |= {
+        "no value": give(key),
+        "open bracket": give(f"{key}=[1, 2"),
+        "below a value": give(f"{key}.more=1"),
+        "another type": give(f"{key}={other[rng.integers(len(other))]}"),
+        "file cut": lambda: (give(given[0])(), path.write_text(CONFIG[: rng.integers(20, 300)])),
+        "unknown name in file": lambda: (give(given[0])(), path.write_text(CONFIG + "lod_from = None\n")),
+    }
+    return Input(read, judge, damages)
+
+
 KINDS: dict[str, Callable[[Path, np.random.Generator], Input]] = {
     "nifti": nifti,
     "nrrd": nrrd,
@@ -483,6 +587,7 @@ KINDS: dict[str, Callable[[Path, np.random.Generator], Input]] = {
     "dicom": dicom,
     "labels table": labels_table,
     "run lengths": run_lengths,
+    "overrides": override,
 }
 
 
@@ -534,7 +639,7 @@ def try_input(kind: str, seed: int, *, broken: bool) -> tuple[str, str, str]:
         if broken:
             damages = list(item.damages)
             half = [one for one in damages if one.startswith("header flip")]
-            damage = str(rng.choice(half if rng.random() < 0.5 else damages))
+            damage = str(rng.choice(half if half and rng.random() < 0.5 else damages))
             item.damages[damage]()
         try:
             with no_longer_than(HANG):
