@@ -17,7 +17,7 @@ NOT_UNIT = 1e-3  # tolerance of the lengths of the orientation's vectors and of 
 
 
 class SeriesFacts(NamedTuple):
-    """Facts that tell the series of a folder apart; nothing of the patient.
+    """Facts that distinguish the series of a folder; nothing of the patient.
 
     Fields:
         files: its slices, sorted by name.
@@ -115,7 +115,7 @@ def _chosen(folder: Path, found: FolderHeaders, series: str | None) -> list[Head
 
 
 def _common_geometry(folder: Path, headers: Sequence[Header]) -> tuple[np.ndarray, np.ndarray]:
-    """Return what all slices share: the steps (3, 2) along y and x in mm, LPS+, and their normal."""
+    """Return the geometry that all slices share: the steps (3, 2) along y and x in mm, LPS+, and their normal."""
     first = headers[0]
     for header in headers:
         _check_plane(header)

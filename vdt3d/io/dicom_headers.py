@@ -13,7 +13,7 @@ from pydicom import Dataset, config, dcmread
 
 from vdt3d.io.checks import AGAIN, ScanError, check_exists
 
-# Elements that tell acquisitions apart where one series holds several at the same positions.
+# Elements that distinguish acquisitions where one series contains several at the same positions.
 PHASE = ("AcquisitionNumber", "TemporalPositionIdentifier", "TriggerTime", "EchoTime", "DiffusionBValue", "ImageType")
 TEXTS = (
     *("SOPClassUID", "SeriesInstanceUID", "Modality", "SeriesNumber", "SeriesDescription", "FrameOfReferenceUID"),
@@ -107,7 +107,7 @@ def may_hold_slices(path: Path) -> bool:
 
 
 def single_file_finding(path: Path) -> tuple[str, str]:
-    """Return what is wrong with giving a DICOM file where a scan is expected, and the remedy."""
+    """Return the finding and the remedy for a DICOM file given where a scan is expected."""
     with quiet_pydicom():
         header = _read(path, ["SOPClassUID", "Modality"])
         sop_class = _sop_class(header)
