@@ -25,6 +25,7 @@ from vdt3d.engine.explanations import Explainer
 from vdt3d.engine.onnx_network import META, OnnxNetwork, described
 from vdt3d.engine.predictor import Predictor
 from vdt3d.io import read_label_map, write_nifti
+from vdt3d.models import Convert2d
 from vdt3d.registry import MODELS as KNOWN
 from vdt3d.structures import Volume, affine_from_spacing
 from vdt3d.utils.checkpoint import CheckpointError, read_checkpoint, write_checkpoint
@@ -184,6 +185,16 @@ def test_the_command_writes_torch_export_and_compares_on_a_scan(files, tmp_path,
     with torch.no_grad():
         scores = loaded(case("segmentor"), weights, CPU)(batch)
         assert (program.module()(batch) - scores).abs().max() <= 1e-4 * scores.abs().max()
+
+
+def test_an_encoder_is_followed_in_evaluation_mode():
+    backbone = Convert2d("timm.test_efficientnet", "2.5d", out_indices=(1,))
+    batch = torch.randn(2, 1, 4, 32, 32)
+    with torch.no_grad():
+        backbone.train()(batch)
+        program, _ = exports.follow(backbone.eval(), batch.shape[1:])
+        (found,), (expected,) = program.module()(batch), backbone(batch)
+    assert (found - expected).abs().max() <= 1e-4 * expected.abs().max()
 
 
 def test_the_guide_runs_as_printed(files, tmp_path, monkeypatch, capsys):
