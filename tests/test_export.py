@@ -25,7 +25,6 @@ from vdt3d.engine.explanations import Explainer
 from vdt3d.engine.onnx_network import META, OnnxNetwork, described
 from vdt3d.engine.predictor import Predictor
 from vdt3d.io import read_label_map, write_nifti
-from vdt3d.models import Convert2d
 from vdt3d.registry import MODELS as KNOWN
 from vdt3d.structures import Volume, affine_from_spacing
 from vdt3d.utils.checkpoint import CheckpointError, read_checkpoint, write_checkpoint
@@ -188,12 +187,19 @@ def test_the_command_writes_torch_export_and_compares_on_a_scan(files, tmp_path,
 
 
 def test_an_encoder_is_followed_in_evaluation_mode():
-    backbone = Convert2d("timm.test_efficientnet", "2.5d", out_indices=(1,))
+    model = KNOWN.build(
+        dict(
+            type="VolumeClassifier",
+            backbone=dict(type="Convert2d", model="timm.test_efficientnet", how="2.5d", out_indices=(1,)),
+            neck=dict(type="GlobalAveragePooling", dim=3),
+            head=dict(type="LinearClsHead", in_channels=24, num_classes=2),
+        )
+    )
     batch = torch.randn(2, 1, 4, 32, 32)
     with torch.no_grad():
-        backbone.train()(batch)
-        program, _ = exports.follow(backbone.eval(), batch.shape[1:])
-        (found,), (expected,) = program.module()(batch), backbone(batch)
+        model.train()(batch)
+        program, _ = exports.follow(model.eval(), batch.shape[1:])
+        found, expected = program.module()(batch), model(batch)
     assert (found - expected).abs().max() <= 1e-4 * expected.abs().max()
 
 
