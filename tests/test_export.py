@@ -186,6 +186,23 @@ def test_the_command_writes_torch_export_and_compares_on_a_scan(files, tmp_path,
         assert (program.module()(batch) - scores).abs().max() <= 1e-4 * scores.abs().max()
 
 
+def test_an_encoder_is_followed_in_evaluation_mode():
+    model = KNOWN.build(
+        dict(
+            type="VolumeClassifier",
+            backbone=dict(type="Convert2d", model="timm.test_efficientnet", how="2.5d", out_indices=(1,)),
+            neck=dict(type="GlobalAveragePooling", dim=3),
+            head=dict(type="LinearClsHead", in_channels=24, num_classes=2),
+        )
+    )
+    batch = torch.randn(2, 1, 4, 32, 32)
+    with torch.no_grad():
+        model.train()(batch)
+        program, _ = exports.follow(model.eval(), batch.shape[1:])
+        found, expected = program.module()(batch), model(batch)
+    assert (found - expected).abs().max() <= 1e-4 * expected.abs().max()
+
+
 def test_the_guide_runs_as_printed(files, tmp_path, monkeypatch, capsys):
     text = (Path(__file__).parents[1] / "docs/export.md").read_text(encoding="utf-8")
     monkeypatch.chdir(tmp_path)
