@@ -203,7 +203,11 @@ def _check_thresholds(settings: Mapping[str, Any]) -> None:
         name: [metric.get("threshold") for _, metric in _each(name, settings.get(name)) if isinstance(metric, Mapping)]
         for name in ("val_evaluator", "test_evaluator")
     }
-    if "val" in thresholds["test_evaluator"] and "choose" not in thresholds["val_evaluator"]:
+    if (
+        thresholds["val_evaluator"]
+        and "val" in thresholds["test_evaluator"]
+        and "choose" not in thresholds["val_evaluator"]
+    ):
         raise ValueError("test_evaluator.threshold='val' needs a val_evaluator with threshold='choose'")
 
 
