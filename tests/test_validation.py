@@ -57,7 +57,6 @@ WRONG = [
     (dict(val_evaluator=dict(threshold=1.5)), ["threshold", "1.5"]),
     (dict(val_evaluator=dict(threshold="choose"), model=dict(head=dict(num_classes=3))), ["threshold='choose'", "3"]),
     (dict(test_evaluator=dict(resample=3)), ["test_evaluator", "'resamples'"]),
-    (dict(test_evaluator=dict(threshold="val")), ["test_evaluator.threshold='val'"]),
     (dict(test_dataloader=dict(dataset=dict(type="TinyVolume"))), ["test_dataloader.dataset", "'TinyVolumes'"]),
     (dict(optim_wrapper=dict(optimizer=dict(type="Adamw"))), ["optim_wrapper.optimizer", "'AdamW'"]),
     (dict(optim_wrapper=dict(optimizer=dict(lr="fast"))), ["optim_wrapper.optimizer.lr='fast'"]),
