@@ -66,9 +66,9 @@ def _check_file(path: Path, settings: set[str], needed: set[str] | None = None) 
     from_base = (needed or set()).union(_FROM_BASE.findall(text))
     defined: set[str] = set()
     for base in Config._get_base_files(str(path)):
-        if "::" not in base or base.startswith("vdt3d::"):  # other packages keep their own rules
-            place, _ = Config._get_cfg_path(base, str(path))
-            defined |= _check_file(Path(place), settings, from_base)
+        place = path.parent / base
+        if place.suffix == ".py" and place.is_file():  # not one of an installed package, PACKAGE::FILE
+            defined |= _check_file(place, settings, from_base)
     own = [name for name in assigned - settings - used - (needed or set()) if not name.startswith("_")]
     if not used & _DYNAMIC:
         overwritten = sorted(defined.intersection(own))
