@@ -87,10 +87,12 @@ def _resembles(name: str, settings: set[str]) -> bool:
 
 def _refuse(names: Collection[str], settings: set[str], path: Path | None) -> None:
     if names:
-        where = "" if path is None else f"{path}: "
-        rest = f" (unknown too: {', '.join(sorted(names)[1:])})" if len(names) > 1 else ""
-        hint = nearest(min(names), settings) or "; remove it, or start it with _ if the file keeps it for its own use"
-        raise ValueError(f"{where}a run has no setting '{min(names)}', and the config does not use it{hint}{rest}")
+        private = "; remove it, or start it with _ if the file keeps it for its own use"
+        told = [
+            f"a run has no setting '{name}', and the config does not use it{nearest(name, settings) or private}"
+            for name in sorted(names)
+        ]
+        raise ValueError(f"{'' if path is None else f'{path}: '}{'; '.join(told)}")
 
 
 def _assigned(node: ast.AST) -> Iterator[str]:
