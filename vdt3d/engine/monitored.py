@@ -16,8 +16,8 @@ def check_monitored(followers: Iterable[object], metrics: Sequence[BaseMetric] |
     Args:
         followers: hooks and schedules; those with a ``save_best`` or ``monitor`` follow a score.
         metrics: the metrics of the validation; None if the run has no validation. A metric with a method
-            ``score_names(classes)`` lists its scores, ``*`` standing for any letters; with any other metric, every name
-            passes.
+            ``score_names(classes)`` or a mapping ``directions`` lists its scores, ``*`` standing for any letters; with
+            any other metric, every name passes.
         classes: number of classes that the model tells apart; None if not known.
 
     Raises:
@@ -37,7 +37,8 @@ def check_monitored(followers: Iterable[object], metrics: Sequence[BaseMetric] |
         return
     known: list[str] = []
     for metric in metrics:
-        names = metric.score_names(classes) if hasattr(metric, "score_names") else None
+        declared = getattr(metric, "directions", None)
+        names = metric.score_names(classes) if hasattr(metric, "score_names") else declared
         if names is None:  # read on: a metric may refuse the number of classes
             known.append("*")
         else:
