@@ -101,7 +101,7 @@ def test_a_run_can_be_lengthened_by_resume(trained: Path):
             ["train", CLASSIFY, "--cfg-options", "model.backbone.nonsense=1"],
             "argument 'nonsense', where type='ResNet3D' is",
         ),
-        (["train", CLASSIFY, "--cfg-options", "optim_wrapper.optimizer.lr=fast"], "where type='AdamW' is built"),
+        (["train", CLASSIFY, "--cfg-options", "optim_wrapper.optimizer.lr=fast"], "optim_wrapper.optimizer.lr='fast'"),
         (["train", CLASSIFY, "--cfg-options", "model.head={'_delete_': True}"], 'must contain the key "type"'),
         (["train", CLASSIFY, "--cfg-options", "load_from=no.pth"], "no.pth: there is no such checkpoint"),
         (["train", CLASSIFY, "--work-dir", str(ROOT / "setup.py")], "setup.py is a file; name a folder"),

@@ -15,7 +15,13 @@ from mmengine.model import BaseModel
 from mmpretrain.structures import DataSample
 from torch import Tensor, nn
 
-from vdt3d.engine import EarlyStopHook, LayerDecayConstructor, PenaltyHook, UnfreezeHook
+from vdt3d.engine import (
+    DefaultOptimWrapperConstructor,
+    EarlyStopHook,
+    LayerDecayConstructor,
+    PenaltyHook,
+    UnfreezeHook,
+)
 from vdt3d.evaluation import ClassificationScores
 from vdt3d.models.backbones.layer_order import layer_order, part_of
 from vdt3d.models.classifiers.batch_mixing import CutMix3D
@@ -212,6 +218,38 @@ def test_rates_shrink_towards_the_input():
     assert parts["backbone.bn1.weight"]["weight_decay"] == 0.0
 
 
+def test_custom_keys_replace_only_the_rules_they_set():
+    optimizer = dict(optimizer=dict(type="SGD", lr=8.0, weight_decay=0.5))
+    keys = {
+        "backbone": dict(lr_mult=0.25),
+        "backbone.layer1": dict(decay_mult=4.0),
+        "fc": dict(lr_mult=2, momentum=0.5),
+    }
+    rules = dict(norm_decay_mult=0.0, bias_lr_mult=3.0, bias_decay_mult=0.1, custom_keys=keys)
+    model = classifier()
+    groups = DefaultOptimWrapperConstructor(optimizer, rules)(model).optimizer.param_groups
+    names = {parameter: name for name, parameter in model.named_parameters()}
+    found = {names[group["params"][0]]: (group["lr"], group["weight_decay"]) for group in groups}
+    assert found["backbone.conv1.weight"] == (2.0, 0.5)
+    assert found["backbone.bn1.weight"] == (2.0, 0.0)  # the key has no decay: that of norms stays
+    assert found["backbone.layer1.0.conv1.weight"] == (8.0, 2.0)
+    assert found["backbone.layer1.0.bn1.weight"] == (8.0, 2.0)  # the key has a decay
+    assert found["head.fc.weight"] == (16.0, 0.5)
+    assert found["head.fc.bias"] == (16.0, pytest.approx(0.05))
+    assert {group["momentum"] for group in groups if "fc" in names[group["params"][0]]} == {0.5}
+
+
+def test_keys_without_a_parameter_are_refused():
+    for constructor, more in ((DefaultOptimWrapperConstructor, {}), (LayerDecayConstructor, dict(layer_decay=0.5))):
+        settings = dict(optimizer=dict(type="SGD", lr=1.0, weight_decay=0.5))
+        with pytest.raises(ValueError, match=r"'backbon_'.*'backbone'"):
+            constructor(settings, dict(custom_keys={"backbon_": dict(lr_mult=0.1)}, **more))(classifier())
+        with pytest.raises(ValueError, match="dwconv_decay_mult"):
+            constructor(settings, dict(dwconv_decay_mult=0.0, **more))(classifier())
+    with pytest.raises(ValueError, match=r"optimizer\.lr"):
+        LayerDecayConstructor(dict(optimizer=dict(type="AdamW")), dict(layer_decay=0.5))
+
+
 @pytest.mark.parametrize(
     ("backbone", "parts", "last"),
     [
@@ -398,7 +436,7 @@ def test_a_stop_changes_nothing_where_parts_join_and_batches_are_mixed(tmp_path:
 def test_a_config_trains_with_its_regulariser(path: Path, tmp_path: Path):
     config = Config.fromfile(path, lazy_import=False)
     plain = tiny.config(tmp_path)
-    for name in ("train_dataloader", "val_dataloader", "val_evaluator", "default_hooks", "work_dir"):
+    for name in ("train_dataloader", "val_dataloader", "val_evaluator", "test_evaluator", "default_hooks", "work_dir"):
         config[name] = plain[name]
     config.train_cfg, config.load_from, config.visualizer = dict(by_epoch=True, max_epochs=1), None, None
     for hook in config.get("custom_hooks", []):

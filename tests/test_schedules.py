@@ -6,6 +6,8 @@ import pytest
 import tiny
 import torch
 
+from vdt3d.engine import Runner
+from vdt3d.engine.schedules import count_as_run
 from vdt3d.registry import PARAM_SCHEDULERS
 from vdt3d.utils.checkpoint import CheckpointError
 
@@ -126,3 +128,35 @@ def test_a_run_within_its_warm_up_is_refused():
     optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1)
     with pytest.raises(ValueError, match="a warm-up of 20 does not end within a run of 20"):
         PARAM_SCHEDULERS.build(dict(type="LinearWarmupLR", optimizer=optimizer, warmup=20, end=20, by_epoch=False))
+
+
+@pytest.mark.parametrize(
+    ("schedule", "expected"),
+    [
+        (dict(type="CosineAnnealingLR"), [0.01, 0.0075, 0.0025]),  # 0.01 (1 + cos(pi t / 3)) / 2
+        (dict(type="MultiStepLR", milestones=[1, 2], gamma=0.5), [0.01, 0.005, 0.0025]),
+    ],
+)
+def test_a_schedule_counts_iterations_in_a_run_by_iterations(tmp_path, schedule, expected):
+    quick = dict(val_cfg=None, val_dataloader=None, val_evaluator=None)
+    tiny.train(tiny.config(tmp_path, iterations=3, param_scheduler=schedule, **quick))
+    assert [float(line.split()[1]) for line in rates(tmp_path)] == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("counting", [dict(by_epoch=True), dict(convert_to_iter_based=True)])
+def test_a_schedule_by_epochs_in_a_run_by_iterations_is_refused(counting):
+    with pytest.raises(ValueError, match="CosineAnnealingLR"):
+        count_as_run(dict(type="CosineAnnealingLR", **counting), by_iterations=True)
+    assert count_as_run(dict(type="CosineAnnealingLR", **counting), by_iterations=False)
+    plateau = dict(type="ReduceOnPlateauLR", monitor="auc")  # moves at validations, however the run counts
+    assert count_as_run([plateau], by_iterations=True) == [plateau]
+
+
+@pytest.mark.parametrize(
+    ("batch", "parts", "base", "rate"), [(2, 4, 8, 0.01), (8, 1, 8, 0.01), (2, 4, 16, 0.005), (2, 1, 8, 0.0025)]
+)
+def test_the_rate_is_scaled_by_the_samples_of_a_step(tmp_path, batch, parts, base, rate):
+    runner = Runner.from_cfg(tiny.config(tmp_path, batch_size=batch))
+    wrapper = runner.build_optim_wrapper(dict(optimizer=dict(type="SGD", lr=0.01), accumulative_counts=parts))
+    runner.scale_lr(wrapper, dict(enable=True, base_batch_size=base))
+    assert wrapper.optimizer.param_groups[0]["lr"] == pytest.approx(rate)

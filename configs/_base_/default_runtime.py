@@ -1,5 +1,6 @@
 # What every run shares: hooks, logs, seeds. A child says only what differs.
 default_scope = "vdt3d"
+runner_type = "vdt3d.Runner"  # for scripts that build a runner with mmengine.registry.RUNNERS
 default_hooks = dict(
     runtime_info=dict(type="RuntimeInfoHook"),
     timer=dict(type="IterTimerHook"),

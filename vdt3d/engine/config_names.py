@@ -3,6 +3,7 @@
 import ast
 import re
 from collections.abc import Collection, Iterator, Mapping
+from difflib import get_close_matches
 from inspect import signature
 from pathlib import Path
 
@@ -31,8 +32,8 @@ def check_names(config: Mapping[str, object], path: Path | None) -> None:
 
     A name that is no setting may stand in a Python file that uses it, or whose children use it as ``_base_.NAME``. A
     base may also offer a name that this config does not use, unless it resembles a setting. A name that begins with an
-    underscore is the file's own. Files that a run wrote (no ``_base_``, sorted names) may hold the names of the files
-    they were made from.
+    underscore is the file's own. Files that a run wrote (no ``_base_``, sorted names) and configs made in Python may
+    hold the names of the files they were made from; only names that resemble a setting are refused in them.
 
     Args:
         config: the merged config.
@@ -42,11 +43,11 @@ def check_names(config: Mapping[str, object], path: Path | None) -> None:
         ValueError: the message has the file, the name and the nearest setting.
     """
     settings = run_settings()
-    if path is None or path.suffix != ".py":
-        _refuse([name for name in config if name not in settings and not name.startswith("_")], settings, path)
-        return
-    if not _written_by_run(path):
+    if path is not None and path.suffix == ".py" and not _written_by_run(path):
         _check_file(path, settings)
+        return
+    unknown = [name for name in config if name not in settings and not name.startswith("_")]
+    _refuse([name for name in unknown if _resembles(name, settings)], settings, path)
 
 
 def _check_file(path: Path, settings: set[str], needed: set[str] | None = None) -> set[str]:
@@ -65,9 +66,9 @@ def _check_file(path: Path, settings: set[str], needed: set[str] | None = None) 
     from_base = (needed or set()).union(_FROM_BASE.findall(text))
     defined: set[str] = set()
     for base in Config._get_base_files(str(path)):
-        if "::" not in base or base.startswith("vdt3d::"):  # other packages keep their own rules
-            place, _ = Config._get_cfg_path(base, str(path))
-            defined |= _check_file(Path(place), settings, from_base)
+        place = path.parent / base
+        if place.suffix == ".py" and place.is_file():  # not one of an installed package, PACKAGE::FILE
+            defined |= _check_file(place, settings, from_base)
     own = [name for name in assigned - settings - used - (needed or set()) if not name.startswith("_")]
     if not used & _DYNAMIC:
         overwritten = sorted(defined.intersection(own))
@@ -76,16 +77,22 @@ def _check_file(path: Path, settings: set[str], needed: set[str] | None = None) 
                 f"{path}: '{overwritten[0]}' has no effect here: the file that defines it has used it already; "
                 "change the settings it went to (vdt3d print-config shows them)"
             )
-        _refuse([name for name in own if needed is None or nearest(name, settings)], settings, path)
+        _refuse([name for name in own if needed is None or _resembles(name, settings)], settings, path)
     return defined | assigned
+
+
+def _resembles(name: str, settings: set[str]) -> bool:
+    return bool(get_close_matches(name, settings, n=1, cutoff=0.8))
 
 
 def _refuse(names: Collection[str], settings: set[str], path: Path | None) -> None:
     if names:
-        where = "" if path is None else f"{path}: "
-        rest = f" (unknown too: {', '.join(sorted(names)[1:])})" if len(names) > 1 else ""
-        hint = nearest(min(names), settings) or "; remove it, or start it with _ if the file keeps it for its own use"
-        raise ValueError(f"{where}a run has no setting '{min(names)}', and the config does not use it{hint}{rest}")
+        private = "; remove it, or start it with _ if the file keeps it for its own use"
+        told = [
+            f"a run has no setting '{name}', and the config does not use it{nearest(name, settings) or private}"
+            for name in sorted(names)
+        ]
+        raise ValueError(f"{'' if path is None else f'{path}: '}{'; '.join(told)}")
 
 
 def _assigned(node: ast.AST) -> Iterator[str]:

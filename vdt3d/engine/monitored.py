@@ -37,7 +37,8 @@ def check_monitored(followers: Iterable[object], metrics: Sequence[BaseMetric] |
         return
     known: list[str] = []
     for metric in metrics:
-        names = metric.score_names(classes) if hasattr(metric, "score_names") else getattr(metric, "directions", None)
+        declared = getattr(metric, "directions", None)
+        names = metric.score_names(classes) if hasattr(metric, "score_names") else declared
         if names is None:  # read on: a metric may refuse the number of classes
             known.append("*")
         else:

@@ -95,7 +95,6 @@ def check_settings(settings: Mapping[str, Any]) -> None:
             check_keys(name, given, known)
     _check_level(settings.get("log_level", "INFO"))
     _check_complete(settings)
-    _check_thresholds(settings)
     scope = settings.get("default_scope") or "mmengine"
     if scope not in (scopes := {"mmengine", *MODELS.parent.children}):
         raise ValueError(f"default_scope='{scope}' is none of {', '.join(sorted(scopes))}{nearest(scope, scopes)}")
@@ -195,16 +194,6 @@ def _check_complete(settings: Mapping[str, Any]) -> None:
         if 0 < len(missing) < len(names):
             given = [name for name in names if name not in missing]
             raise ValueError(f"{', '.join(given)} given without {', '.join(missing)}; set all three or none")
-
-
-def _check_thresholds(settings: Mapping[str, Any]) -> None:
-    """Refuse a test at the threshold of a validation that does not choose one."""
-    thresholds = {
-        name: [metric.get("threshold") for _, metric in _each(name, settings.get(name)) if isinstance(metric, Mapping)]
-        for name in ("val_evaluator", "test_evaluator")
-    }
-    if "val" in thresholds["test_evaluator"] and "choose" not in thresholds["val_evaluator"]:
-        raise ValueError("test_evaluator.threshold='val' needs a val_evaluator with threshold='choose'")
 
 
 def _check_loop(name: str, loop: Any) -> None:

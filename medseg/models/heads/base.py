@@ -7,9 +7,9 @@ from mmengine.model import BaseModule
 from torch import Tensor
 
 from medseg.models.layers import to_size
+from medseg.models.losses import build_loss
 from medseg.models.targets import LabelScheme, shrink_targets
 from vdt3d.models.backbones.feature_info import FeatureInfo
-from vdt3d.registry import MODELS
 from vdt3d.structures import SegmentationSample
 
 
@@ -39,9 +39,7 @@ class VolumeHead(BaseModule):
         super().__init__(init_cfg)
         self.feature_info = tuple(feature_info)
         self.labels = LabelScheme(num_classes, label_map=label_map, regions=regions)
-        if isinstance(loss_decode, list | tuple):
-            loss_decode = {"type": "SumLoss3D", "losses": loss_decode}
-        self.loss_decode = MODELS.build(loss_decode or {"type": "DiceCELoss3D"})
+        self.loss_decode = build_loss(loss_decode or {"type": "DiceCELoss3D"})
 
     def forward(self, features: Sequence[Tensor]) -> Tensor:
         """Scores (N, K, d, h, w), one per class or region, before softmax or sigmoid."""

@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Sequence
+from difflib import get_close_matches
 from functools import cached_property
 
 import torch
@@ -98,6 +99,23 @@ class VolumeLoss(nn.Module):
         return sum(self.parts(logits, target).values())
 
 
+def build_loss(config: dict | Sequence[dict | VolumeLoss] | VolumeLoss) -> VolumeLoss:
+    """Build a loss over volumes, or the sum of several.
+
+    Raises:
+        ValueError: a type that is no ``VolumeLoss``, such as a loss of mmsegmentation, which takes other arguments.
+    """
+    if isinstance(config, list | tuple):
+        config = {"type": "SumLoss3D", "losses": config}
+    loss = MODELS.build(config) if isinstance(config, dict) else config
+    if not isinstance(loss, VolumeLoss):
+        known = sorted(name for name, part in MODELS.module_dict.items() if issubclass(part, VolumeLoss))
+        near = get_close_matches(type(loss).__name__, known, n=1)
+        hint = f"; did you mean '{near[0]}'?" if near else ""
+        raise ValueError(f"loss_decode: {type(loss).__name__} is no VolumeLoss; known are {', '.join(known)}{hint}")
+    return loss
+
+
 @MODELS.register_module()
 class SumLoss3D(VolumeLoss):
     """Several losses added, each with its own ``loss_weight``; probabilities are computed once for all of them.
@@ -109,7 +127,7 @@ class SumLoss3D(VolumeLoss):
 
     def __init__(self, losses: Sequence[dict | VolumeLoss], *, loss_weight: float = 1.0):
         super().__init__(loss_weight=loss_weight)
-        self.losses = nn.ModuleList(loss if isinstance(loss, nn.Module) else MODELS.build(loss) for loss in losses)
+        self.losses = nn.ModuleList(map(build_loss, losses))
 
     def terms(self, comparison: Comparison) -> dict[str, Tensor]:
         total = defaultdict(float)

@@ -9,6 +9,7 @@ from mmseg.models.decode_heads.decode_head import BaseDecodeHead
 from torch import Tensor, nn
 from torch.nn import functional
 
+from medseg.models.losses import build_loss
 from medseg.models.segmentors.scan_segmentor import ScanSegmentor
 from medseg.models.targets import LabelScheme
 from vdt3d.models.backbones.feature_info import FeatureInfo
@@ -87,9 +88,7 @@ class SliceWindowSegmentor(ScanSegmentor):
             raise ValueError(f"scale={scale!r} is none of {', '.join(SCALINGS)}")
         self.scale = scale
         self._labels = LabelScheme(num_classes, label_map=label_map, regions=regions)
-        if isinstance(loss_decode, list | tuple):
-            loss_decode = {"type": "SumLoss3D", "losses": loss_decode}
-        self.loss_decode = MODELS.build(loss_decode or {"type": "DiceCELoss3D", "batch": True})
+        self.loss_decode = build_loss(loss_decode or {"type": "DiceCELoss3D", "batch": True})
 
         self.backbone, found = window_backbone(
             backbone, in_channels=in_channels, window=self.window, first_conv=first_conv

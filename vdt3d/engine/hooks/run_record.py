@@ -34,6 +34,13 @@ class RunRecordHook(Hook):
         self._begun: set[str] = set()
         self._records: dict[str, Any] = {}
 
+    def before_run(self, runner: Runner) -> None:
+        if not hasattr(runner, "by_iterations"):
+            raise ValueError(
+                "mmengine's Runner cannot run this config; use vdt3d.engine.Runner.from_cfg(config), or "
+                "mmengine.registry.RUNNERS.build(config) with runner_type='vdt3d.Runner'"
+            )
+
     def before_train(self, runner: Runner) -> None:
         self._begin(runner, "train", ("train", "val") if runner.val_loop is not None else ("train",))
 
