@@ -20,7 +20,7 @@ from levels import LevelSegmentor, weights, write_config, write_scan
 from PIL import Image
 
 from vdt3d.cli import main
-from vdt3d.io import find_scans, read_label_map, read_volume, with_series, write_nifti
+from vdt3d.io import ScanError, find_scans, read_label_map, read_volume, with_series, write_nifti
 from vdt3d.structures import Volume
 
 BRIGHT = (slice(2, 5), slice(3, 9), slice(4, 10))
@@ -262,6 +262,19 @@ def test_a_segmentation_goes_back_to_its_series(tmp_path, config, checkpoint):
     slices = [f"{ROOT}.4.1.{place}" for place in range(1, 9)]
     frames = seg.get_pixels_by_source_instance(slices, combine_segments=True, assert_missing_frames_are_empty=True)
     assert np.array_equal(frames, labels.array[0]) and seg.SegmentSequence[0].SegmentLabel == "box"
+
+
+def test_the_label_map_stays_where_its_dicom_seg_is_refused(tmp_path, config, checkpoint, capsys, monkeypatch):
+    def refuse(labels, path, *rest, **options):
+        raise ScanError(path, "its slices have no SliceThickness", "export them again")
+
+    monkeypatch.setattr("vdt3d.engine.prediction_files.write_dicom_seg", refuse)
+    write_ct(tmp_path / "ct", bright())
+    with pytest.raises(SystemExit) as left:
+        main(["predict", config, checkpoint, str(tmp_path / "ct"), "-o", str(tmp_path / "out"), "--dicom-seg"])
+    said = capsys.readouterr().err
+    assert left.value.code == 1 and "ct.seg.dcm" in said and "ct.nii.gz was written" in said
+    assert np.array_equal(read_label_map(tmp_path / "out/ct.nii.gz").array[0] == 1, bright() > 0)
 
 
 def test_a_segmentation_without_a_series_is_refused_before_the_work(tmp_path, config, checkpoint, capsys, monkeypatch):

@@ -72,6 +72,8 @@ def _check_metaimage(path: Path) -> float:
     _check_metaimage_keys(path, header)
     try:
         dimensions = int(header["NDims"])
+        if header.get("BinaryData", "True").lower() not in ("true", "false"):
+            raise ValueError(f"BinaryData = {header['BinaryData']}")
         rescaling = {key: float(header.get(key, usual)) for key, usual in META_VALUES.items()}
         geometry = {key: np.array(header[key].split(), dtype=float) for key in META_GEOMETRY if key in header}
         wanted = META_BYTES[header["ElementType"].removeprefix("MET_").removeprefix("U").removesuffix("_ARRAY")]
@@ -94,13 +96,16 @@ def _check_metaimage(path: Path) -> float:
     if not source.is_file():
         raise ScanError(path, f"its voxels' file '{name}' is missing", "put both files into one folder")
     found = _payload_bytes(path, source, begin, packed)
-    if found < wanted:
-        raise ScanError(path, f"is truncated: {wanted} bytes of voxels expected, {found} found", AGAIN)
+    if found < wanted or (found > wanted and "HeaderSize" not in header):
+        what = "is truncated" if found < wanted else "does not fit its header"
+        raise ScanError(path, f"{what}: {wanted} bytes of voxels expected, {found} found", AGAIN)
     return _millimetres(path, [header.get("DistanceUnits", "")])
 
 
 def _check_metaimage_keys(path: Path, header: dict[str, str]) -> None:
-    """Refuse a header without spacing, or with a key that looks like a misspelt one of geometry, which ITK ignores."""
+    """Refuse a header without spacing, or whose keys of geometry are misspelt or no lines of their own: ITK ignores it."""
+    if joined := [value for value in header.values() if any(key in value for key in (*META_GEOMETRY, "DimSize"))]:
+        raise ScanError(path, f"its header has a key within the value {joined[0]}", "begin a line with it")
     keys = {key.lower(): key for key in (*META_GEOMETRY, *META_VALUES, "DistanceUnits") if key not in header}
     for key in header.keys() - {*META_GEOMETRY, *META_VALUES, "DistanceUnits"}:
         if close := get_close_matches(key.lower(), keys, 1, 0.8):
@@ -114,7 +119,10 @@ def _payload_bytes(path: Path, source: Path, begin: int, packed: int | None) -> 
     if packed is None:
         return source.stat().st_size - begin
     try:
-        return len(zlib.decompress(source.read_bytes()[begin : begin + packed]))
+        content = source.read_bytes()[begin : begin + packed]
+        if len(content) < packed:
+            raise ScanError(path, f"is truncated: {packed} packed bytes expected, {len(content)} found", AGAIN)
+        return len(zlib.decompress(content))
     except zlib.error as error:
         raise ScanError(path, f"is truncated or damaged ({error})", AGAIN) from error
 
