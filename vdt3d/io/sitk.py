@@ -103,7 +103,7 @@ def _check_metaimage(path: Path) -> float:
 
 
 def _check_metaimage_keys(path: Path, header: dict[str, str]) -> None:
-    """Refuse a header without spacing, or whose keys of geometry are misspelt or no lines of their own: ITK ignores it."""
+    """Refuse a header without spacing, or whose keys of geometry are misspelt or begin no line: ITK ignores them."""
     if joined := [value for value in header.values() if any(key in value for key in (*META_GEOMETRY, "DimSize"))]:
         raise ScanError(path, f"its header has a key within the value {joined[0]}", "begin a line with it")
     keys = {key.lower(): key for key in (*META_GEOMETRY, *META_VALUES, "DistanceUnits") if key not in header}
