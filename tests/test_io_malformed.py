@@ -265,6 +265,8 @@ NRRD = {
         "units pixel",
         "true geometry",
     ),
+    "a damaged number": (b"(1,0,0)", b"(1&5,0,0)", r"space directions \(1&5,0,0\)", "true geometry"),
+    "too small": (b"sizes: 20", b"sizes: 2", "400 bytes of voxels expected, 4000 found", AGAIN),
     "two units": (b"space origin", b'space units: "mm" "mm" "cm"\nspace origin', "units cm, mm", "true geometry"),
     "singular": (b"(1,0,0) (0,1,0)", b"(1,0,0) (1,0,0)", "is truncated or damaged", "repair its header"),
     "sheared": (b"(0,1,0)", b"(0.2,1,0)", "sheared by", "shear='resample'"),
