@@ -178,12 +178,9 @@ def _check_nrrd_geometry(path: Path, header: dict[str, str]) -> float:
     """Return the millimetres in its unit of length; refuse a header that does not place all three axes of space."""
     if header.get("dimension", "") in ("", "1", "2"):
         return 1.0  # it is no NRRD or no volume, which reading notices
-    for key in ("sizes", "spacings", "space directions", "space origin"):
+    for key, number in {"sizes": int, "spacings": float, "space directions": float, "space origin": float}.items():
         try:
-            [
-                (int if key == "sizes" else float)(number)
-                for number in re.sub(r"[(),]|none", " ", header.get(key, "")).split()
-            ]
+            list(map(number, re.sub(r"[(),]|none", " ", header.get(key, "")).split()))
         except ValueError as error:
             raise ScanError(path, f"its header states the {key} {header[key]}", TRUE_GEOMETRY) from error
     directions = re.findall(r"none|\([^)]*\)", header.get("space directions", ""))
