@@ -84,6 +84,13 @@ def names(cases):
     return [cases.get_data_info(index)["name"] for index in range(len(cases))]
 
 
+def test_the_files_that_macos_leaves_beside_scans_are_no_cases(nnunet):
+    before = names(VolumeSegmentation(nnunet, split="all"))
+    for path in [*nnunet.glob("imagesTr/*"), *nnunet.glob("labelsTr/*")]:
+        path.with_name(f"._{path.name}").write_bytes(bytes.fromhex("00051607"))
+    assert names(VolumeSegmentation(nnunet, split="all")) == before
+
+
 def test_msds_layout_is_read_in_its_order(msd):
     cases = VolumeSegmentation(msd, split="all")
     assert names(cases) == ["p2_5", "p2_4", "p1_3", "p1_2", "p0_1", "p0_0"]

@@ -1,10 +1,13 @@
 """NIfTI headers whose forms contradict each other: which one is read, and label maps that overlay their scan."""
 
+import warnings
+
 import nibabel as nib
 import numpy as np
 import pytest
 import SimpleITK
 
+from vdt3d.cli import main
 from vdt3d.engine.hooks.predictions import PredictionsHook
 from vdt3d.inference.way_back import carried
 from vdt3d.io import ScanError, ScanWarning, read_label_map, read_volume, write_nifti
@@ -116,3 +119,11 @@ def test_maps_and_the_label_maps_of_a_test_keep_the_forms_of_the_scan(tmp_path):
     write_nifti(carried(Volume(np.ones((1, 2, 2, 2), np.float32)), scan), tmp_path / "map.nii")
     for path in (tmp_path / "out/case.nii.gz", tmp_path / "map.nii"):
         assert np.array_equal(nib.load(path).get_sform(), MOVED) and nib.load(path).header["sform_code"] == 2
+
+
+def test_the_command_line_shows_a_warning_about_a_file_in_one_line(monkeypatch):
+    monkeypatch.setattr(warnings, "formatwarning", warnings.formatwarning)
+    with pytest.raises(SystemExit):
+        main(["--version"])
+    assert warnings.formatwarning("scan.nii: found", ScanWarning, "nifti.py", 7) == "warning: scan.nii: found\n"
+    assert warnings.formatwarning("old", DeprecationWarning, "torch.py", 7).startswith("torch.py:7: DeprecationWarning")

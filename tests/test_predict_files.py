@@ -390,6 +390,19 @@ def test_a_segmentation_goes_back_to_its_series(tmp_path, config, checkpoint):
     assert np.array_equal(frames, labels.array[0]) and seg.SegmentSequence[0].SegmentLabel == "box"
 
 
+def test_the_label_map_stays_where_its_dicom_seg_is_refused(tmp_path, config, checkpoint, capsys, monkeypatch):
+    def refuse(labels, path, *rest, **options):
+        raise ScanError(path, "its slices have no SliceThickness", "export them again")
+
+    monkeypatch.setattr("vdt3d.engine.prediction_files.write_dicom_seg", refuse)
+    write_ct(tmp_path / "ct", bright())
+    with pytest.raises(SystemExit) as left:
+        main(["predict", config, checkpoint, str(tmp_path / "ct"), "-o", str(tmp_path / "out"), "--dicom-seg"])
+    said = capsys.readouterr().err
+    assert left.value.code == 1 and "ct.seg.dcm" in said and "ct.nii.gz was written" in said
+    assert np.array_equal(read_label_map(tmp_path / "out/ct.nii.gz").array[0] == 1, bright() > 0)
+
+
 def test_a_segmentation_without_a_series_is_refused_before_the_work(tmp_path, config, checkpoint, capsys, monkeypatch):
     monkeypatch.setattr(LevelSegmentor, "forward", None)
     write_ct(tmp_path / "ct", bright(), StudyInstanceUID="")

@@ -20,6 +20,8 @@ META_GEOMETRY = (
 )
 META_MATRICES = META_GEOMETRY[-3:]
 META_VALUES = {"ElementToIntensityFunctionSlope": 1.0, "ElementToIntensityFunctionOffset": 0.0}  # ITK ignores both
+# By the word in the name of a type of NRRD, of which the first one counts.
+NRRD_BYTES = {"8": 1, "16": 2, "32": 4, "64": 8, "char": 1, "short": 2, "long": 8, "float": 4, "double": 8, "int": 4}
 MILLIMETRES = {"mm": 1.0, "cm": 10.0, "m": 1e3, "um": 1e-3, "\N{MICRO SIGN}m": 1e-3, "nm": 1e-6}
 UNSTATED = ("", "?", "???", "none")  # a unit that nobody wrote, which by custom is the millimetre
 TRUE_GEOMETRY = "write the true geometry into it"
@@ -72,6 +74,8 @@ def _check_metaimage(path: Path) -> float:
     _check_metaimage_keys(path, header)
     try:
         dimensions = int(header["NDims"])
+        if header.get("BinaryData", "True").lower() not in ("true", "false"):
+            raise ValueError(f"BinaryData = {header['BinaryData']}")
         rescaling = {key: float(header.get(key, usual)) for key, usual in META_VALUES.items()}
         geometry = {key: np.array(header[key].split(), dtype=float) for key in META_GEOMETRY if key in header}
         wanted = META_BYTES[header["ElementType"].removeprefix("MET_").removeprefix("U").removesuffix("_ARRAY")]
@@ -94,13 +98,16 @@ def _check_metaimage(path: Path) -> float:
     if not source.is_file():
         raise ScanError(path, f"its voxels' file '{name}' is missing", "put both files into one folder")
     found = _payload_bytes(path, source, begin, packed)
-    if found < wanted:
-        raise ScanError(path, f"is truncated: {wanted} bytes of voxels expected, {found} found", AGAIN)
+    if found < wanted or (found > wanted and "HeaderSize" not in header):
+        what = "is truncated" if found < wanted else "does not fit its header"
+        raise ScanError(path, f"{what}: {wanted} bytes of voxels expected, {found} found", AGAIN)
     return _millimetres(path, [header.get("DistanceUnits", "")])
 
 
 def _check_metaimage_keys(path: Path, header: dict[str, str]) -> None:
-    """Refuse a header without spacing, or with a key that looks like a misspelt one of geometry, which ITK ignores."""
+    """Refuse a header without spacing, or whose keys of geometry are misspelt or begin no line: ITK ignores them."""
+    if joined := [value for value in header.values() if any(key in value for key in (*META_GEOMETRY, "DimSize"))]:
+        raise ScanError(path, f"its header has a key within the value {joined[0]}", "begin a line with it")
     keys = {key.lower(): key for key in (*META_GEOMETRY, *META_VALUES, "DistanceUnits") if key not in header}
     for key in header.keys() - {*META_GEOMETRY, *META_VALUES, "DistanceUnits"}:
         if close := get_close_matches(key.lower(), keys, 1, 0.8):
@@ -114,7 +121,10 @@ def _payload_bytes(path: Path, source: Path, begin: int, packed: int | None) -> 
     if packed is None:
         return source.stat().st_size - begin
     try:
-        return len(zlib.decompress(source.read_bytes()[begin : begin + packed]))
+        content = source.read_bytes()[begin : begin + packed]
+        if len(content) < packed:
+            raise ScanError(path, f"is truncated: {packed} packed bytes expected, {len(content)} found", AGAIN)
+        return len(zlib.decompress(content))
     except zlib.error as error:
         raise ScanError(path, f"is truncated or damaged ({error})", AGAIN) from error
 
@@ -133,30 +143,46 @@ def _millimetres(path: Path, units: list[str]) -> float:
 def _check_nrrd(path: Path) -> float:
     """Return the millimetres in its unit of length; refuse what SimpleITK reads without a word.
 
-    That is an unknown spacing, which becomes 1, and gzip voxels that damage has made more than announced, since it
-    stops before their checksum. The format: https://teem.sourceforge.net/nrrd/format.html
+    That is an unknown spacing, which becomes 1, numbers with other characters in between, and voxels that are more than
+    announced, of which it also leaves out the checksum. The format: https://teem.sourceforge.net/nrrd/format.html
     """
     header, size = _nrrd_header(path)
     millimetres = _check_nrrd_geometry(path, header)
     name = header.get("data file") or header.get("datafile")
     source, begin = (path.parent / name, 0) if name else (path, size)
-    if header.get("encoding", "").lower() not in ("gzip", "gz") or not source.is_file():
+    encoding = header.get("encoding", "").lower()
+    if encoding not in ("raw", "gzip", "gz") or not source.is_file():
         return millimetres  # the rest SimpleITK notices
-    try:
-        with source.open("rb") as stream:
-            stream.seek(begin)
-            with gzip.open(stream) as voxels:
-                while voxels.read(1 << 20):
-                    pass
-    except (EOFError, OSError, zlib.error) as error:
-        raise ScanError(path, f"is truncated or damaged ({error})", AGAIN) from error
+    found = source.stat().st_size - begin
+    if encoding != "raw":
+        try:
+            found = _gzip_bytes(source, begin)
+        except (EOFError, OSError, zlib.error) as error:
+            raise ScanError(path, f"is truncated or damaged ({error})", AGAIN) from error
+    size_of = next((count for word, count in NRRD_BYTES.items() if word in header.get("type", "").lower()), 0)
+    wanted = size_of * math.prod(int(n) for n in header.get("sizes", "0").split())
+    if 0 < wanted < found and not {"byte skip", "byteskip", "line skip", "lineskip"} & header.keys():
+        raise ScanError(path, f"does not fit its header: {wanted} bytes of voxels expected, {found} found", AGAIN)
     return millimetres
+
+
+def _gzip_bytes(source: Path, begin: int) -> int:
+    """Return how many bytes are packed in ``source`` from ``begin`` on; read to the end, they prove their checksum."""
+    with source.open("rb") as stream:
+        stream.seek(begin)
+        with gzip.open(stream) as voxels:
+            return sum(map(len, iter(lambda: voxels.read(1 << 20), b"")))
 
 
 def _check_nrrd_geometry(path: Path, header: dict[str, str]) -> float:
     """Return the millimetres in its unit of length; refuse a header that does not place all three axes of space."""
     if header.get("dimension", "") in ("", "1", "2"):
         return 1.0  # it is no NRRD or no volume, which reading notices
+    for key, number in {"sizes": int, "spacings": float, "space directions": float, "space origin": float}.items():
+        try:
+            list(map(number, re.sub(r"[(),]|none", " ", header.get(key, "")).split()))
+        except ValueError as error:
+            raise ScanError(path, f"its header states the {key} {header[key]}", TRUE_GEOMETRY) from error
     directions = re.findall(r"none|\([^)]*\)", header.get("space directions", ""))
     spacings = header.get("spacings", "").lower().split()
     placed = [axis for axis in directions or spacings if axis not in ("none", "nan")]
