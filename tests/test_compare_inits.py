@@ -384,14 +384,16 @@ def test_cases_of_a_segmentation_are_means_over_their_labels(tmp_path: Path):
     content = {"a": {"liver": {"dice": 0.9}, "tumour": {"dice": 0.5}}, "b": {"liver": {"dice": 0.8}}}
     content["b"]["tumour"] = {"dice": None}  # in neither map
     content["c"] = {"liver": {"dice": None}, "tumour": {"dice": None}}
-    path.write_text(json.dumps({"cases": content}))
-    assert read_cases(path, "dice") == {"name": ["a", "b", "c"], "score": [0.7, 0.8, None]}
+    path.write_text(json.dumps({"cases": content, "groups": {"a": "0e1", "b": "12", "c": "12"}}))
+    cases = {"name": ["a", "b", "c"], "score": [0.7, 0.8, None], "group": ["0e1", "12", "12"]}
+    assert read_cases(path, "dice") == cases
 
 
 def test_cases_of_a_classification_keep_their_probabilities(tmp_path: Path):
     path = tmp_path / "cases.csv"
-    path.write_text("name,truth,p0,p1\n007,1,0.25,0.75\nNA,0,0.5,0.5\n")
-    assert read_cases(path, "auc") == {"name": ["007", "NA"], "truth": [1, 0], "p1": [0.75, 0.5]}
+    path.write_text("name,truth,p0,p1,group\n007,1,0.25,0.75,12\nNA,0,0.5,0.5,0e1\n")
+    cases = {"name": ["007", "NA"], "truth": [1, 0], "p1": [0.75, 0.5], "group": ["12", "0e1"]}
+    assert read_cases(path, "auc") == cases
     path.write_text("name,truth,p0,p1,p2\na,1,0.25,0.5,0.25\n")
     assert read_cases(path, "auc") == {"name": ["a"], "truth": [1], "p0": [0.25], "p1": [0.5], "p2": [0.25]}
 
