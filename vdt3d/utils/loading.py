@@ -188,7 +188,7 @@ def _prefix_hint(given: Mapping[str, Tensor], wanted: Mapping[str, Tensor], matc
         part = {key.removeprefix(prefix): key for key in given if key.startswith(prefix)}
         if 3 * len(part) < len(given):  # of a file of two encoders and a queue, one encoder is a part
             continue
-        for other in {"", _prefix_of_most(part, wanted)}:
+        for other in ("", _prefix_of_most(part, wanted)):
             fits = sum(_fits(given, wanted, old, other + new) for new, old in part.items())
             best = max(best, (fits, prefix, other), key=lambda each: each[0])
     fits, prefix, other = best
