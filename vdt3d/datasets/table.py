@@ -50,7 +50,7 @@ class VolumeClassification(VolumeDataset):
         """The rows of the split, in the order of the table."""
         columns = {"path", "target"}
         table = read_table(self.table, columns, aliases={"label": "target"}, dtype=str, skipinitialspace=True)
-        table = table.apply(lambda column: column.str.strip())
+        table = table.apply(lambda column: column.str.strip()).replace("", None)
         gaps = table.filter(["path", "target", "split", "patient"]).isna().any()
         if gaps.any():
             raise ValueError(f"{self.table} has blank cells in {list(gaps.index[gaps])}; fill them or remove the rows")

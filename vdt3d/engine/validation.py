@@ -55,6 +55,7 @@ _LEAST = {
     "auto_scale_lr.base_batch_size": 1,
     "optim_wrapper.accumulative_counts": 1,
     "optim_wrapper.optimizer.lr": 0,
+    "randomness.seed": 0,
     **{
         f"{split}_dataloader.{name}": least
         for split in ("train", "val", "test")
@@ -102,6 +103,8 @@ def check_settings(settings: Mapping[str, Any]) -> None:
         _check_parts(settings)
     for name, least in _LEAST.items():
         value, most = _at(settings, name), _MOST.get(name, math.inf)
+        if isinstance(value, str | bool | list | tuple | Mapping):
+            raise ValueError(f"{name}={value!r}, expected a number")
         if isinstance(value, int | float) and not least <= value <= most:
             raise ValueError(f"{name}={value!r}, expected {least} {'or more' if most == math.inf else f'to {most}'}")
 
