@@ -37,7 +37,7 @@ from vdt3d.cli import message_of
 from vdt3d.cli.config import load_run_config
 from vdt3d.datasets import VolumeClassification
 from vdt3d.engine.validation import check_settings
-from vdt3d.io import read_masks, read_volume
+from vdt3d.io import ScanWarning, read_masks, read_volume
 
 HANG = 60  # seconds
 RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
@@ -141,13 +141,24 @@ def nifti(folder: Path, rng: np.random.Generator) -> Input:
     path.write_bytes(gzip.compress(bytes(raw)) if zipped else bytes(raw))
     header = 352 if kind is nib.Nifti1Image else 544
 
+    doubts: list[warnings.WarningMessage] = []
+
+    def reading() -> Content:
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always", ScanWarning)
+            content = as_read(path)
+        doubts[:] = [warning for warning in caught if issubclass(warning.category, ScanWarning)]
+        return content
+
     def judge() -> Content:
         read = nib.load(path)
         if read.ndim != 3:
             raise ValueError("another number of axes")
         unit = {"meter": 1e3, "micron": 1e-3}.get(read.header.get_xyzt_units()[0], 1)
-        scale = np.diag([unit, unit, unit, 1])
-        return {"voxels": read.get_fdata(dtype=np.float64).T, "affine": scale @ read.affine}
+        affine = np.diag([unit, unit, unit, 1]) @ read.affine
+        if doubts:  # qform and sform differ, and the warning names ITK's choice
+            affine = itk_content(SimpleITK.ReadImage(path))["affine"]
+        return {"voxels": read.get_fdata(dtype=np.float64).T, "affine": affine}
 
     def unpacked(damage: Callable[[Path], None]) -> None:
         plain = folder / "plain"
@@ -161,7 +172,7 @@ def nifti(folder: Path, rng: np.random.Generator) -> Input:
             f"header flip {number}": lambda: unpacked(lambda plain: flip(plain, rng, 0, header)) for number in range(4)
         }
         damages["cut before packing"] = lambda: unpacked(lambda plain: cut(plain, rng))
-    return Input(lambda: as_read(path), judge, damages)
+    return Input(reading, judge, damages)
 
 
 def itk_image(rng: np.random.Generator) -> SimpleITK.Image:
@@ -386,7 +397,8 @@ def labels_table(folder: Path, rng: np.random.Generator) -> Input:
     """A table of a classification data set."""
     count = int(rng.integers(4, 12))
     names = [f"{rng.choice(['scan', 'a b', 'größe', '片', 'x,y'])} {number}.nii.gz" for number in range(count)]
-    targets = rng.choice(["benign", "malignant", "0 or 1"] if rng.random() < 0.5 else ["0", "1"], count).tolist()
+    classes = ["benign", "malignant", "0 or 1"] if rng.random() < 0.5 else ["0", "1"]
+    targets = [*classes[:2], *rng.choice(classes, count - 2).tolist()]
     table = pd.DataFrame({"path": names, "target": targets})
     if rng.random() < 0.5:
         table["split"] = rng.choice(["train", "val", "test"], count)
@@ -409,6 +421,8 @@ def labels_table(folder: Path, rng: np.random.Generator) -> Input:
         found = found[["path", "target"]].apply(lambda column: column.str.strip())
         if (found == "").any(axis=None) or found.path.duplicated().any():
             raise ValueError("blank cells, or a path twice")
+        if found.target.nunique() < 2:
+            raise ValueError("one class")
         return {"rows": sorted(map(tuple, found.to_numpy().tolist()))}
 
     def with_cell(column: str, value: str) -> None:

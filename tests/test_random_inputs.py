@@ -1,4 +1,4 @@
-"""Random valid and broken inputs of every reader (``random_inputs``): none is silently wrong, none ends in a traceback."""
+"""Random valid and broken inputs of every reader (``random_inputs``): nothing silently wrong, no traceback."""
 
 import pytest
 from random_inputs import KINDS, try_input
