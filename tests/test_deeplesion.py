@@ -432,7 +432,7 @@ def test_scans_and_boxes_that_cannot_be_are_named(tmp_path: Path):
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        ("{", "cannot be read as json"),
+        ("{", "boxes.json: is not json"),
         ("[]", "not of the form"),
         ('{"unit": "inch", "cases": [{"scan": "a", "boxes": []}]}', "not of the form"),
         ('{"unit": "mm", "cases": [{"scan": "a"}]}', "lacks .*boxes"),

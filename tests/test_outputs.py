@@ -97,7 +97,7 @@ def test_a_record_is_complete_when_all_files_are(tmp_path: Path):
 def test_json_that_cannot_be_read_is_named(content: bytes, words: str, tmp_path: Path):
     path = tmp_path / "a.json"
     path.write_bytes(content)
-    with pytest.raises(ValueError, match=f"{path} is .*{words}"):
+    with pytest.raises(ValueError, match=f"{path}: is .*{words}"):
         read_json(path)
 
 

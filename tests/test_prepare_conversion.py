@@ -485,7 +485,7 @@ def test_cases_that_nnunet_lists_are_those_of_the_list(tmp_path: Path):
 def test_a_description_that_cannot_be_read_is_named(content: bytes, words: str, tmp_path: Path, capsys):
     (tmp_path / "dataset.json").write_bytes(content)
     said = refused(capsys, "folder", tmp_path, tmp_path)
-    assert f"{tmp_path / 'dataset.json'} is" in said and words in said
+    assert f"{tmp_path / 'dataset.json'}: is" in said and words in said
 
 
 def test_a_description_may_begin_with_a_byte_order_mark_and_end_lines_as_windows_does(tmp_path: Path):

@@ -74,8 +74,6 @@ def read_split(path: Path, fold: int, cases: int) -> tuple[dict[str, list[str | 
             f"there is no split file {path}: not in data_root, in the working folder or in the package; "
             "tools/dataset/split.py makes one"
         ) from None
-    except ValueError as error:
-        raise ValueError(f"{path} is not json: {error}") from error
     if isinstance(content, list):
         if fold >= len(content):
             raise ValueError(f"{path} has the folds 0 to {len(content) - 1}, not {fold}")

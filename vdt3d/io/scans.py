@@ -188,4 +188,5 @@ def _is_of_dicom(path: Path) -> bool:
     if not path.is_dir() or path.name.startswith("."):
         return False
     files = (file for file in path.iterdir() if not file.name.startswith(".") and not file.is_dir())
+    files = (file for file in files if not _is_scan(file))  # among them links without their targets
     return any(is_dangling(file) or may_hold_slices(file) for file in files)  # reading refuses a dangling link

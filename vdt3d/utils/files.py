@@ -47,7 +47,7 @@ def read_text(path: str | Path) -> str:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError:
         kind = "UTF-16" if content.startswith((b"\xff\xfe", b"\xfe\xff")) else "of another encoding"
-        raise ValueError(f"{path} is {kind}, not UTF-8 text; save it as UTF-8") from None
+        raise ValueError(f"{path}: is {kind}, not UTF-8 text; save it as UTF-8") from None
 
 
 def read_json(path: str | Path) -> Any:
@@ -59,11 +59,11 @@ def read_json(path: str | Path) -> Any:
     """
     text = read_text(path)
     if not text.strip():
-        raise ValueError(f"{path} is empty; json was expected")
+        raise ValueError(f"{path}: is empty; json was expected")
     try:
         return json.loads(text)
     except ValueError as error:
-        raise ValueError(f"{path} is not json ({error}); repair it") from error
+        raise ValueError(f"{path}: is not json ({error}); repair it") from error
 
 
 def visible(paths: Iterable[Path]) -> list[Path]:
