@@ -9,7 +9,7 @@ from mmengine.registry import RUNNERS
 from mmengine.runner import Runner as MMRunner
 
 from medseg.models.losses import build_loss
-from vdt3d.cli import _for_the_user
+from vdt3d.cli import message_of
 from vdt3d.engine import Runner
 from vdt3d.registry import METRICS, MODELS
 
@@ -125,7 +125,7 @@ def test_a_wrong_setting_is_refused_before_the_first_step(changes: dict, words: 
     config.merge_from_dict(changes)
     with pytest.raises(Exception) as refusal:
         Runner.from_cfg(config).train()
-    message = _for_the_user(refusal.value)
+    message = message_of(refusal.value)
     assert message is not None, repr(refusal.value)
     assert [word for word in words if word not in message] == [], message
     assert "\n" not in message
@@ -149,13 +149,13 @@ def test_a_list_of_channels_that_the_network_lacks_names_its_first_layer(tmp_pat
     batch = {"inputs": [torch.zeros(4, 4, 6, 6)] * 2, "data_samples": []}
     with pytest.raises(RuntimeError) as error:
         runner.model.test_step(batch)
-    message = _for_the_user(error.value)
+    message = message_of(error.value)
     assert "model.backbone.conv (Conv3d)" in message and "4 channels" in message
 
 
 def test_an_error_of_our_own_code_is_no_mistake_of_the_user():
-    assert _for_the_user(RuntimeError("a fault")) is None
-    assert _for_the_user(AssertionError("a fault")) is None
+    assert message_of(RuntimeError("a fault")) is None
+    assert message_of(AssertionError("a fault")) is None
 
 
 @pytest.mark.parametrize("kind", ["DiceLoss", "CrossEntropyLoss"])
