@@ -91,10 +91,10 @@ def announced_behind(network: nn.Module, infos: Sequence[FeatureInfo]) -> tuple[
     Raises:
         ValueError: as ``announced``.
     """
-    return _announced(network, maps_like(infos, SIDE, "cpu"))
+    return _announced(network, maps_like(infos, SIDE))
 
 
-def maps_like(infos: Sequence[FeatureInfo], side: int, device: str) -> list[Tensor]:
+def maps_like(infos: Sequence[FeatureInfo], side: int, device: str | None = None) -> list[Tensor]:
     """Return maps (1, c, h, w) of zeros, as ``infos`` announce them for an image of ``side`` x ``side``."""
     sides = [side // info.stride[2] for info in infos]
     return [torch.zeros(1, info.channels, n, n, device=device) for info, n in zip(infos, sides, strict=True)]
