@@ -21,7 +21,7 @@ def test_bf16_trains_and_resumes_exactly(tmp_path):
         tiny.train(tiny.config(tmp_path, hooks=(dict(type="SignalHook", at=6, name="SIGTERM"),), **settings))
     tiny.train(tiny.config(tmp_path, **settings), resume=True)
     assert tiny.same_run(whole / "epoch_3.pth", tmp_path / "epoch_3.pth") == []
-    plain = tiny.train(tiny.config(tmp_path, epochs=3, optim_wrapper=dict(BF16, type="OptimWrapper")))
+    plain = tiny.train(tiny.config(tmp_path / "plain", epochs=3, optim_wrapper=dict(BF16, type="OptimWrapper")))
     assert tiny.differences(plain.model.state_dict(), runner.model.state_dict())  # bf16 did something
 
 

@@ -106,11 +106,11 @@ def test_a_classifier_is_calibrated_and_the_config_applies_it(tmp_path, capsys):
     assert f"temperature={found['temperature']:.4f}" in capsys.readouterr().out
 
     option = f"model.test_cfg.inferer.temperature={found['temperature']}"
-    out = tmp_path / "scores.json"
-    command = ["test", str(tmp_path / "one/config.py"), checkpoint, "--out", str(out)]
+    command = ["test", str(tmp_path / "one/config.py"), checkpoint, "--out"]
     scores = {}
     for when, words in {"before": [], "after": ["--cfg-options", option]}.items():
-        main([*command, *words])
+        out = tmp_path / f"{when}.json"
+        main([*command, str(out), *words])
         scores[when] = json.loads(out.read_text())
         assert scores[when]["log_loss"] == pytest.approx(found[when]["log_loss"], rel=1e-4)
     assert scores["before"]["auc"] == scores["after"]["auc"]

@@ -134,6 +134,7 @@ def test_a_search_takes_the_direction_of_the_config_or_the_metric():
 def test_a_score_that_is_nan_names_the_class_and_the_checkpoint_that_stays(tmp_path: Path, caplog):
     run = stub(tmp_path, absent_class())
     (tmp_path / "last_checkpoint").write_text("epoch_1.pth")
+    (tmp_path / "epoch_1.pth").touch()
     hook = CheckpointHook(save_best="auc")
     with caplog.at_level(logging.WARNING):
         hook.after_val_epoch(run, {"auc": math.nan})

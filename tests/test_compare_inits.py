@@ -226,7 +226,7 @@ def test_two_arms_from_start_to_end(family: Path, tmp_path: Path, monkeypatch: p
         assert line["seconds_per_step"] > 0
         assert line["parameters"] == 8 * 27 + 8 + 16 + 16 + 2  # convolution with bias, norm, head
         assert line["cases"]["name"] == [f"case {number}" for number in range(7)]
-        assert set(line["cases"]) == {"name", "truth", "p1"}
+        assert set(line["cases"]) == {"name", "group", "truth", "p1"}
     half, other = (json.loads((tmp_path / f"{arm}-0.5-0/run.json").read_text()) for arm in ("scratch", "pre"))
     assert half["cases"] == other["cases"]
     assert other["weights"].endswith("weights.pth") and half["weights"] is None

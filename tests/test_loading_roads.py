@@ -38,7 +38,7 @@ class Bomb:
 
 
 def load_from(path: Path) -> None:
-    tiny.train(tiny.config(path.parent, epochs=1, load_from=str(path)))
+    tiny.train(tiny.config(path.parent / "run", epochs=1, load_from=str(path)))
 
 
 def resume(path: Path) -> None:

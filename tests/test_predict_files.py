@@ -105,7 +105,7 @@ def test_a_folder_of_analyze_pairs_is_refused_file_by_file(tmp_path):
         (tmp_path / name).write_bytes(bytes(400))
     found = find_scans([tmp_path])
     assert list(found) == ["a", "b"]
-    with pytest.raises(ScanError, match=r"a\.hdr: .*\.img.*convert"):
+    with pytest.raises(ScanError, match=r"a\.hdr: .*pair.*convert"):
         read_volume(found["a"])
 
 

@@ -369,6 +369,7 @@ def test_what_cannot_be_meant_is_refused(tmp_path: Path):
     shutil.copytree(tmp_path / "src", tmp_path / "src/again")
     with pytest.raises(ScanError, match=r"again.*is there twice|is there twice.*again"):
         prepare("lits", tmp_path / "src", tmp_path / "dst")
+    shutil.rmtree(tmp_path / "src/again")
     with pytest.raises(ScanError, match="lies in"):
         prepare("lits", tmp_path / "src", tmp_path / "src/dst")
     with pytest.raises(ValueError, match="'sliver' is no data set that can be prepared; choose one of btcv"):

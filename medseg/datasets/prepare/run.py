@@ -17,7 +17,7 @@ from medseg.datasets.prepare.counts import compared
 from medseg.datasets.prepare.find import IN_PLACE, check_source, find_source
 from medseg.datasets.prepare.fingerprint import fingerprint
 from medseg.datasets.prepare.source import Source
-from medseg.datasets.prepare.target import PREPARED, PROBLEMS, UNPACKED, check_target
+from medseg.datasets.prepare.target import PREPARED, PROBLEMS, UNPACKED, check_target, mark_finished, mark_unfinished
 from vdt3d.io import ScanError
 from vdt3d.utils.files import write_aside
 from vdt3d.utils.pool import each, settled_workers
@@ -92,6 +92,8 @@ def prepare(
     check_target(source, src, dst, in_place=in_place)
     if in_place and label_geometry == "image":
         raise ScanError(dst, "is the source itself, whose label maps are not to be changed", "name another folder")
+    if not in_place:
+        mark_unfinished(source, dst)
     jobs = _jobs(source, dst, in_place, cache and source.cached, _rules(source, label_geometry, reader or {}))
     answers = partial(each, workers=workers, initializer=initializer)
     if spacing == "median":
@@ -107,6 +109,7 @@ def prepare(
         _notice(source, records, spacing),
     )
     _write_problems(report, dst)
+    mark_finished(dst)
     return report
 
 
