@@ -267,7 +267,7 @@ def test_several_best_checkpoints_are_kept(tmp_path, monkeypatch):
     kept = {name: content["meta"]["epoch"] for name, content in files.items()}
     assert kept == {"best_auc.pth": 2, **{f"best_auc_epoch_{n}.pth": n for n in (2, 4, 5)}}
     for content in files.values():  # each can be resumed
-        assert content["message_hub"]["runtime_info"]["best_score"] == 0.7
+        assert content["message_hub"]["runtime_info"]["best_scores"] == {"auc": 0.7}
     with pytest.raises(ValueError, match="keep_best=0"):
         checkpoint_hook.CheckpointHook(keep_best=0)
 
@@ -283,9 +283,10 @@ def test_what_cannot_be_saved_is_found_before_the_first_step(tmp_path, monkeypat
 
 
 def test_a_batch_of_one_that_batch_norm_cannot_use_is_explained(tmp_path):
-    cfg = tiny.config(tmp_path, length=1)
+    cfg = tiny.config(tmp_path, length=3)
     cfg.model.backbone = dict(type="ResNet3D", depth=10, base_channels=4, depth_stride=True)
-    with pytest.raises(ValueError, match=r"train_dataloader: .* \(1 samples on 1 processes in batches of 2\)"):
+    cfg.model.head.in_channels = 32
+    with pytest.raises(ValueError, match=r"train_dataloader: .* \(3 samples on 1 processes in batches of 2\)"):
         tiny.train(cfg)
 
 

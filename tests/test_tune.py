@@ -13,7 +13,7 @@ from optuna.trial import TrialState
 
 from vdt3d.cli import main
 from vdt3d.engine.digests import study_digests
-from vdt3d.engine.tuning import Space, as_options, greater_is_better, search, summarise
+from vdt3d.engine.tuning import Space, as_options, search, summarise
 
 CONTENT = {"x": {"low": -1.0, "high": 1.0}, "kind": ["a", [1, 2]]}
 
@@ -231,11 +231,6 @@ def test_the_report_names_the_best_and_what_matters(tmp_path: Path):
     assert report["importances"]["x"] > report["importances"]["idle"]
     assert json.loads((tmp_path / "tune.json").read_text()) == report
     assert (tmp_path / "tune.png").stat().st_size > 1000
-
-
-def test_the_direction_follows_from_the_score():
-    assert greater_is_better("dice") and greater_is_better("accuracy/top1")
-    assert not greater_is_better("log_loss") and not greater_is_better("hd95")
 
 
 # ---- the command -----------------------------------------------------------------------------------------------------

@@ -245,9 +245,10 @@ def test_several_segmentors_answer_with_their_mean(tmp_path):
     overlapping.config(tmp_path / "run", **dataset).dump(tmp_path / "config.py")
     dice = {}
     for scale in (3.0, -1.0):
-        out = tmp_path / "out.json"
+        out = tmp_path / f"{scale}.json"
         main(["test", str(tmp_path / "config.py"), str(paths[1.0]), str(paths[scale]), "--out", str(out)])
         dice[scale] = json.loads(out.read_text())["dice_pooled"]
+    out = tmp_path / "one.json"
     main(["test", str(tmp_path / "config.py"), str(paths[1.0]), "--out", str(out)])
     assert dice[3.0] == json.loads(out.read_text())["dice_pooled"] > 0.5 > dice[-1.0]
 

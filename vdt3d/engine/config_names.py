@@ -15,7 +15,7 @@ from vdt3d.utils.signatures import nearest
 # Settings that a run reads besides the arguments of mmengine's runner.
 OWN_SETTINGS = {
     *("channels_last", "compile", "find_unused_parameters", "inflate", "min_matched", "overwrite"),
-    *("activation_checkpointing", "custom_imports", "efficient_conv_bn_eval", "runner_type"),
+    *("activation_checkpointing", "custom_imports", "efficient_conv_bn_eval", "model_wrapper_cfg", "runner_type"),
 }
 _FROM_BASE = re.compile(r"""_base_(?:\.get\(\s*["']|\[\s*["']|\.)(\w+)""")
 _DYNAMIC = {"eval", "exec", "globals", "locals", "vars"}  # with one of these in a file, any name may be in use

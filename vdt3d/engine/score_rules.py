@@ -28,8 +28,7 @@ def with_rules(settings: Any, evaluator: Any, only: Collection[str] = ()) -> Any
     if "rule" in settings or not follows_score(settings) or (only and settings["type"] not in only):
         return settings
     score = settings.get("monitor", "loss")  # mmengine's default
-    metrics = [*metric_configs(evaluator), {"type": "ValidationLoss"}]  # which the validation loop adds
-    return {**settings, "rule": direction_of(score, metrics, "monitor")}
+    return {**settings, "rule": direction_of(score, validation_metrics(evaluator), "monitor")}
 
 
 def follows_score(settings: dict[str, Any]) -> bool:
@@ -41,3 +40,8 @@ def metric_configs(evaluator: Any) -> list[dict[str, Any]]:
     """Return the configs of the metrics of an evaluator that is not built yet."""
     evaluator = evaluator if isinstance(evaluator, list | tuple) else [evaluator]
     return [metric for metric in evaluator if isinstance(metric, dict)]
+
+
+def validation_metrics(evaluator: Any) -> list[dict[str, Any]]:
+    """Return the configs of the metrics of a validation, with the one that the validation loop adds."""
+    return [*metric_configs(evaluator), {"type": "ValidationLoss"}]

@@ -28,7 +28,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from vdt3d.engine.hooks.checkpoint import best_scores
 from vdt3d.engine.runner import Runner
-from vdt3d.engine.score_rules import metric_configs
+from vdt3d.engine.score_rules import validation_metrics
 from vdt3d.engine.work_dir import LOCK
 from vdt3d.evaluation.directions import direction_of
 from vdt3d.utils.files import write_json
@@ -291,7 +291,7 @@ def greater_is_better(score: str, config: Config) -> bool:
     """
     checkpoint = config.get("default_hooks", {}).get("checkpoint", {})
     rule = checkpoint.get("rule") if checkpoint.get("save_best") == score else None
-    return (rule or direction_of(score, metric_configs(config.get("val_evaluator")), "score")) == "greater"
+    return (rule or direction_of(score, validation_metrics(config.get("val_evaluator")), "score")) == "greater"
 
 
 class _Teller(Hook):

@@ -5,6 +5,7 @@ signed difference). A name may hold ``*``, such as ``dice*``; the first entry th
 """
 
 from collections.abc import Iterable, Mapping
+from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from typing import Any, Literal
 
@@ -49,7 +50,9 @@ def direction_of(score: str, metrics: Iterable[BaseMetric | Mapping[str, Any]], 
             f"rule='greater' (or 'less') beside {setting}"
         )
         raise ValueError(f"{setting}='{score}': no metric declares whether greater is better; {remedy}")
-    raise ValueError(f"{setting}='{score}' is not a score of the evaluator; it has {', '.join(known) or 'none'}")
+    near = get_close_matches(score, [name.strip("*") for name in known], n=1)
+    hint = f"; did you mean '{near[0]}'?" if near else ""
+    raise ValueError(f"{setting}='{score}' is not a score of the evaluator; it has {', '.join(known) or 'none'}{hint}")
 
 
 def _declared(metric: BaseMetric | Mapping[str, Any]) -> tuple[str, str, Mapping[str, Direction | None] | None]:
