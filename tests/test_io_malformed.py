@@ -154,7 +154,7 @@ def test_a_data_loaders_worker_passes_the_error_on_as_it_is(tmp_path):
     np.save(tmp_path / "a.npy", np.full((2, 2, 2), NAN))
     table = tmp_path / "labels.csv"
     table.write_text("path,target\na.npy,ill\n")
-    loader = DataLoader(VolumeClassification(tmp_path, split="all"), num_workers=1)
+    loader = DataLoader(VolumeClassification(tmp_path, split="all", classes=("ill", "well")), num_workers=1)
     with pytest.raises(ScanError) as caught:
         next(iter(loader))
     last = str(caught.value).splitlines()[-1]

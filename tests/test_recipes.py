@@ -22,7 +22,7 @@ ROOT = Path(__file__).parents[1]
 CONFIGS = sorted(
     path
     for path in (ROOT / "configs").rglob("*.py")
-    if "_base_" not in path.parts and re.search("dataset|pipeline", path.read_text())
+    if "_base_" not in path.parts and re.search("dataset|pipeline", path.read_text(encoding="utf-8"))
 )
 # Prepared and made by us on the grid of radiologists' images, or without a third dimension.
 ELSEWHERE = ("DeepLesion", "LesionScans", "PhantomLesions", "ImageNet", "ImageFolder", "FractalPictures")
@@ -120,7 +120,9 @@ def test_a_patient_is_fed_alike_whatever_the_files_orientation(phantoms):
 
 
 def test_the_documented_classifier_feeds_a_patient_alike(tmp_path: Path, phantoms):
-    (block,) = re.findall(r"```python\n(_base_.*?)```", (ROOT / "docs/own_data.md").read_text(), re.DOTALL)
+    (block,) = re.findall(
+        r"```python\n(_base_.*?)```", (ROOT / "docs/own_data.md").read_text(encoding="utf-8"), re.DOTALL
+    )
     (tmp_path / "my_config.py").write_text(block)
     (tmp_path / "configs").symlink_to(ROOT / "configs")
     config = Config.fromfile(tmp_path / "my_config.py", lazy_import=False)
@@ -130,7 +132,7 @@ def test_the_documented_classifier_feeds_a_patient_alike(tmp_path: Path, phantom
 def own_recipes() -> Iterator[tuple[str, str]]:
     for page in sorted([*(ROOT / "docs").glob("*.md"), *(ROOT / "notebooks").glob("*.ipynb")]):
         fence = r"```python\n(.*?)```" if page.suffix == ".md" else r'"source": \[(.*?)\n   \]'
-        for block in re.findall(fence, page.read_text(), re.DOTALL):
+        for block in re.findall(fence, page.read_text(encoding="utf-8"), re.DOTALL):
             if re.search(r"pipeline=", block) and re.search(r"Volume(Classification|Segmentation)", block):
                 yield page.name, block
 
