@@ -29,7 +29,6 @@ def check(folder: Path, text: str, **bases: str) -> None:
         ("channel_last = True", "'channels_last'"),
         ("for lod_from in [1]: pass", "'load_from'"),
         ("gradient_checks = 3", "gradient_checks"),
-        ("model_wrapper_cfg = dict()", "model_wrapper_cfg"),
     ],
 )
 def test_a_name_that_nothing_reads_is_refused(tmp_path: Path, wrong: str, near: str):

@@ -231,7 +231,7 @@ class Runner(MMRunner):
         return built
 
     def wrap_model(self, model_wrapper_cfg: dict | None, model: nn.Module) -> nn.Module:
-        if model_wrapper_cfg:
+        if model_wrapper_cfg is not None:
             raise ValueError(
                 f"model_wrapper_cfg={model_wrapper_cfg} is not supported: models are distributed by "
                 "MMDistributedDataParallel; remove it (find_unused_parameters=True is a setting of its own)"
