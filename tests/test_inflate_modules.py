@@ -45,6 +45,7 @@ def stack(slices: int = SIDE) -> Tensor:
 
 
 @cache
+@torch.no_grad()  # the first caller may ask for gradients
 def network(name: str) -> nn.Module:
     """A 2D network of full size whose batch norms know the statistics of the picture, in eval mode."""
     torch.manual_seed(0)
