@@ -18,8 +18,8 @@ import torch
 from torch import Tensor, nn
 
 from vdt3d.cli.config import quiet_imports
-from vdt3d.engine.runner import to_channels_last
 from vdt3d.explain import class_score, occlusion
+from vdt3d.utils.memory_format import to_channels_last
 
 
 def main() -> None:

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from vdt3d.engine import AmpOptimWrapper, Runner
-from vdt3d.engine.runner import to_channels_last
+from vdt3d.utils.memory_format import to_channels_last
 
 BF16 = dict(type="AmpOptimWrapper", optimizer=dict(type="SGD", lr=0.1, momentum=0.9))
 

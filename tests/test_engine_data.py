@@ -207,9 +207,9 @@ def test_too_few_samples_for_a_batch_are_refused_where_the_rest_is_dropped():
 @pytest.mark.parametrize(
     ("classes", "message"),
     [
-        (("bright", "dark"), "class 0 is 'dark' in one part of the data and 'bright' in another; name the same"),
-        (("dark",), "class 1 is 'bright' in one part of the data and None in another"),
-        (("dark", "bright", "grey"), "has 3 classes, the model's head knows 2; set model.head.num_classes=3"),
+        (("bright", "dark"), "class 0 .*'dark'.*'bright'"),
+        (("dark",), "class 1 .*'bright'.*None"),
+        (("dark", "bright", "grey"), "3 classes.*2.*model.head.num_classes=3"),
     ],
     ids=str,
 )

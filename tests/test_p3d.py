@@ -7,7 +7,6 @@ import torch
 from published import KINDS, behind, filled, linear, norm, p3d, resnet, shapes_only
 from torch import Tensor, nn
 
-from vdt3d.engine.runner import to_channels_last
 from vdt3d.models import MP3D, P3D, FeatureInfo, ResNet3D, VolumeEncoder
 from vdt3d.models.inflate.weights import adapt
 from vdt3d.models.layers.group_transform import FullTransform, GroupTransform
@@ -15,6 +14,7 @@ from vdt3d.models.layers.pseudo3d import PseudoBasic, PseudoBottleneck
 from vdt3d.registry import MODELS
 from vdt3d.utils.checkpoint import CheckpointError
 from vdt3d.utils.loading import LoadReport, load_weights
+from vdt3d.utils.memory_format import to_channels_last
 
 BOTH = pytest.mark.parametrize("kind", [P3D, MP3D])
 NARROW = {"base_channels": 4, "norm_cfg": {"type": "GN", "num_groups": 2}}

@@ -3,14 +3,16 @@
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
+from itertools import zip_longest
 
 import numpy as np
 import torch
 from mmengine.dataset import BaseDataset
 from mmengine.dist import get_dist_info
 from mmengine.registry import FUNCTIONS
+from torch import nn
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from vdt3d.registry import DATA_SAMPLERS, DATASETS
@@ -232,3 +234,34 @@ def require_two_classes(dataset: KeyedDataset) -> None:
             f"{type(cases).__name__}: all {len(cases)} training cases have class {name}; training takes cases of two "
             "classes or more. Add cases, or correct the column or list that divides them"
         )
+
+
+def same_classes(known: Sequence[str], dataset: KeyedDataset, model: nn.Module) -> tuple[str, ...]:
+    """Return the class names of a run, once the next data set is found to have the same ones.
+
+    A class folder that the validation data lack would move the numbers of all classes after it.
+
+    Args:
+        known: class names of the run's data sets before this one; empty for the first.
+        dataset: the next data set; without ``classes`` in its ``metainfo`` it is not checked.
+        model: the run's model, whose ``head.num_classes`` must be large enough.
+
+    Raises:
+        ValueError: the head has fewer classes than the data set, or a class number has two names.
+    """
+    classes = tuple(dataset.metainfo.get("classes") or ())
+    if not classes:
+        return tuple(known)
+    scores = getattr(getattr(model, "head", None), "num_classes", len(classes))
+    if scores < len(classes):
+        raise ValueError(
+            f"{type(dataset.dataset).__name__} has {len(classes)} classes, but the model's head has {scores}; "
+            f"set model.head.num_classes={len(classes)}"
+        )
+    for number, (one, other) in enumerate(zip_longest(known or classes, classes)):
+        if one != other:
+            raise ValueError(
+                f"class {number} is {one!r} in one part of the data and {other!r} in another; "
+                "name the same classes in the same order (an empty folder is one too)"
+            )
+    return classes

@@ -3,12 +3,16 @@
 import gc
 import os
 import socket
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 
 import torch
 import torch.distributed
+from mmengine.device import get_device
+from mmengine.model import MMDistributedDataParallel, revert_sync_batchnorm
+from torch import nn
 
 LAUNCHERS = ("none", "pytorch", "slurm")
 
@@ -68,6 +72,27 @@ def init_distributed(launcher: str, timeout_s: float) -> None:
             raise ValueError(f"process {local_rank} of this node has no GPU of its own: there are {gpus}; start {gpus}")
         torch.cuda.set_device(local_rank)
     torch.distributed.init_process_group("nccl" if on_gpu else "gloo", timeout=timedelta(seconds=timeout_s))
+
+
+def distribute(model: nn.Module, distributed: bool, *, find_unused_parameters: bool = False) -> nn.Module:
+    """Wrap a model that is on its device in DistributedDataParallel, or return it where there is one process.
+
+    Synchronised batch norm becomes ordinary batch norm on CPUs and in one process: statistics across processes exist on
+    GPUs only.
+    """
+    on_cpu = get_device() == "cpu"
+    if on_cpu or not distributed:
+        model = revert_sync_batchnorm(model)
+    if not distributed:
+        return model
+    with warnings.catch_warnings():  # the oldest supported torch does not know the argument's new name
+        warnings.filterwarnings("ignore", "`broadcast_buffers` is deprecated", FutureWarning)
+        return MMDistributedDataParallel(
+            model,
+            device_ids=None if on_cpu else [int(os.environ["LOCAL_RANK"])],
+            broadcast_buffers=False,
+            find_unused_parameters=find_unused_parameters,
+        )
 
 
 @contextmanager

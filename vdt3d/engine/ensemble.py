@@ -10,7 +10,6 @@ from mmpretrain.structures import DataSample
 from torch import Tensor
 
 from vdt3d.engine.onnx_network import OnnxNetwork, is_exported
-from vdt3d.engine.runner import to_channels_last
 from vdt3d.inference import CaseInferer, Ensemble, Inferer, dropout_passes
 from vdt3d.inference.ensemble import Network
 from vdt3d.models import VolumeClassifier, WindowDetector
@@ -19,6 +18,7 @@ from vdt3d.registry import MODELS
 from vdt3d.structures import LabelMap, SegmentationSample
 from vdt3d.utils.checkpoint import local_copy, read_any, state_dict_of
 from vdt3d.utils.loading import load_weights
+from vdt3d.utils.memory_format import to_channels_last
 
 
 def content_of(path: str, device: torch.device) -> dict:

@@ -16,7 +16,6 @@ from torchvision.models.detection.image_list import ImageList
 
 from vdt3d.engine.onnx_network import is_exported
 from vdt3d.engine.predictor import Predictor
-from vdt3d.engine.runner import to_channels_last
 from vdt3d.explain import (
     ConceptReport,
     Score,
@@ -40,6 +39,7 @@ from vdt3d.inference.window_sweep import as_shown
 from vdt3d.structures import LabelMap, Sample, SegmentationSample, SliceWindow, Volume
 from vdt3d.transforms import CutWindow
 from vdt3d.transforms.grid import cut, trilinear
+from vdt3d.utils.memory_format import to_channels_last
 
 INPUT_METHODS = {"saliency": saliency, "integrated-gradients": integrated_gradients, "occlusion": occlusion}
 METHODS = ("gradcam", *INPUT_METHODS, "attention")

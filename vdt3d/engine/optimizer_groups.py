@@ -5,8 +5,9 @@ import logging
 from collections.abc import Mapping
 from typing import Any
 
+from mmengine.logging import MMLogger
 from mmengine.optim import DefaultOptimWrapperConstructor as MMDefaultOptimWrapperConstructor
-from mmengine.optim import OptimWrapper
+from mmengine.optim import OptimWrapper, OptimWrapperDict
 from mmengine.registry import OPTIMIZERS
 from torch import nn
 
@@ -106,3 +107,26 @@ def _options(optimizer: str | type) -> Mapping[str, Any]:
     """Return the settings of an optimizer that a group of parameters may set."""
     kind = OPTIMIZERS.get(optimizer) if isinstance(optimizer, str) else optimizer
     return parameters(kind)[0] if inspect.isclass(kind) else {}
+
+
+def scale_learning_rates(optim_wrapper: OptimWrapper, auto_scale_lr: Mapping[str, Any], samples: int) -> None:
+    """Scale the learning rates by the samples of an optimizer step over ``base_batch_size`` (Goyal et al. 2017, 2.1).
+
+    Args:
+        optim_wrapper: one or an ``OptimWrapperDict``; its gradient accumulation multiplies the samples.
+        auto_scale_lr: with ``base_batch_size``, the samples per step for which the rates are given.
+        samples: of a forward pass, over all processes.
+
+    Raises:
+        ValueError: ``auto_scale_lr`` has no ``base_batch_size``.
+    """
+    if "base_batch_size" not in auto_scale_lr:
+        raise ValueError("auto_scale_lr has no base_batch_size, the samples of a step that the rate is meant for")
+    base = auto_scale_lr["base_batch_size"]
+    for wrapper in optim_wrapper.values() if isinstance(optim_wrapper, OptimWrapperDict) else [optim_wrapper]:
+        step = samples * wrapper._accumulative_counts
+        MMLogger.get_current_instance().info(
+            f"A step has {step} samples, the rate is meant for {base}: scaled by {step / base:g}"
+        )
+        for group in wrapper.optimizer.param_groups:
+            group["lr"] *= step / base

@@ -7,7 +7,7 @@ import warnings
 from collections import defaultdict
 from functools import cached_property
 from inspect import signature
-from itertools import count, zip_longest
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +19,8 @@ from mmengine.dist import all_gather_object, is_main_process
 from mmengine.evaluator import Evaluator
 from mmengine.hooks import EMAHook, Hook
 from mmengine.logging import MMLogger
-from mmengine.model import MMDistributedDataParallel, is_model_wrapper, revert_sync_batchnorm
-from mmengine.optim import OptimWrapper, OptimWrapperDict, _ParamScheduler
+from mmengine.model import is_model_wrapper
+from mmengine.optim import OptimWrapper, _ParamScheduler
 from mmengine.runner import IterBasedTrainLoop as MMIterBasedTrainLoop
 from mmengine.runner import LogProcessor
 from mmengine.runner import Runner as MMRunner
@@ -32,13 +32,14 @@ from torch.utils.data import DataLoader
 
 import vdt3d
 from vdt3d.engine.config_names import check_names, run_settings
-from vdt3d.engine.data import KeyedDataset, build_dataloader, require_two_classes
-from vdt3d.engine.distributed import init_distributed
+from vdt3d.engine.data import build_dataloader, require_two_classes, same_classes
+from vdt3d.engine.distributed import distribute, init_distributed
 from vdt3d.engine.hooks.checkpoint import PreemptionHook
 from vdt3d.engine.hooks.test_notes import TestNotesHook
 from vdt3d.engine.log_processor import ScoreLogProcessor
 from vdt3d.engine.loops import ValLoop
 from vdt3d.engine.monitored import check_hooks, check_monitored
+from vdt3d.engine.optimizer_groups import scale_learning_rates
 from vdt3d.engine.plain_config import config_to_write, plain_config
 from vdt3d.engine.run_state import require_state_of_run, resume_run, set_generators, state_of_process, state_of_run
 from vdt3d.engine.schedules import count_as_run
@@ -52,6 +53,7 @@ from vdt3d.utils.checkpoint import read_any, require_plain, state_dict_of, write
 from vdt3d.utils.config_errors import config_errors
 from vdt3d.utils.files import write_aside
 from vdt3d.utils.loading import MIN_MATCHED, load_weights
+from vdt3d.utils.memory_format import to_channels_last
 
 _STARTED: defaultdict[str, count] = defaultdict(count)  # runs of this process by the second they began in
 
@@ -129,27 +131,8 @@ class Runner(MMRunner):
         if isinstance(dataloader, DataLoader):
             return dataloader
         loader = build_dataloader(**dataloader, seed=self.seed)
-        self._check_classes(loader.dataset)
+        self._classes = same_classes(self._classes, loader.dataset, self.bare_model)
         return loader
-
-    def _check_classes(self, dataset: KeyedDataset) -> None:
-        """Refuse data of which class numbers mean something else than in the data before, or more than the head knows.
-
-        A class folder that validation lacks would move the numbers of all classes behind it.
-        """
-        classes = tuple(dataset.metainfo.get("classes") or ())
-        if not classes:
-            return
-        known = getattr(getattr(self.bare_model, "head", None), "num_classes", len(classes))
-        if known < len(classes):
-            name = type(dataset.dataset).__name__
-            remedy = f"set model.head.num_classes={len(classes)}"
-            raise ValueError(f"{name} has {len(classes)} classes, the model's head knows {known}; {remedy}")
-        self._classes = self._classes or classes
-        for number, (one, other) in enumerate(zip_longest(self._classes, classes)):
-            if one != other:
-                finding = f"class {number} is {one!r} in one part of the data and {other!r} in another"
-                raise ValueError(f"{finding}; name the same classes in the same order (an empty folder is one too)")
 
     def build_train_loop(self, loop: dict | BaseLoop) -> BaseLoop:
         if isinstance(loop, BaseLoop):
@@ -166,24 +149,10 @@ class Runner(MMRunner):
         return built
 
     def scale_lr(self, optim_wrapper: OptimWrapper, auto_scale_lr: dict | None = None) -> None:
-        """Scale the learning rates by the samples of a step, over all processes, to ``base_batch_size``.
-
-        Raises:
-            ValueError: ``auto_scale_lr`` has no ``base_batch_size``.
-        """
-        if not (auto_scale_lr or {}).get("enable"):
-            return
-        if "base_batch_size" not in auto_scale_lr:
-            raise ValueError("auto_scale_lr has no base_batch_size, the samples of a step that the rate is meant for")
-        base, loader = auto_scale_lr["base_batch_size"], self._train_dataloader
-        batch = loader.batch_size if isinstance(loader, DataLoader) else loader["batch_size"]
-        for wrapper in optim_wrapper.values() if isinstance(optim_wrapper, OptimWrapperDict) else [optim_wrapper]:
-            samples = self.world_size * batch * wrapper._accumulative_counts
-            self.logger.info(
-                f"A step has {samples} samples, the rate is meant for {base}: scaled by {samples / base:g}"
-            )
-            for group in wrapper.optimizer.param_groups:
-                group["lr"] *= samples / base
+        if (auto_scale_lr or {}).get("enable"):
+            loader = self._train_dataloader
+            batch = loader.batch_size if isinstance(loader, DataLoader) else loader["batch_size"]
+            scale_learning_rates(optim_wrapper, auto_scale_lr, self.world_size * batch)
 
     def _build_param_scheduler(
         self, scheduler: _ParamScheduler | dict | list, optim_wrapper: OptimWrapper
@@ -236,22 +205,10 @@ class Runner(MMRunner):
                 f"model_wrapper_cfg={model_wrapper_cfg} is not supported: models are distributed by "
                 "MMDistributedDataParallel; remove it (find_unused_parameters=True is a setting of its own)"
             )
-        device = get_device()
-        model = model.to(device)
-        if device == "cpu" or not self.distributed:
-            model = revert_sync_batchnorm(model)  # statistics across processes exist on GPUs only
+        model = model.to(get_device())
         if self.cfg.get("channels_last"):
             to_channels_last(model)
-        if not self.distributed:
-            return model
-        with warnings.catch_warnings():  # the new name of the argument is not known to the oldest torch we take
-            warnings.filterwarnings("ignore", "`broadcast_buffers` is deprecated", FutureWarning)
-            return MMDistributedDataParallel(
-                model,
-                device_ids=None if device == "cpu" else [int(os.environ["LOCAL_RANK"])],
-                broadcast_buffers=False,
-                find_unused_parameters=self.cfg.get("find_unused_parameters", False),
-            )
+        return distribute(model, self.distributed, find_unused_parameters=self.cfg.get("find_unused_parameters", False))
 
     def build_visualizer(self, visualizer: Visualizer | dict | None = None) -> Visualizer:
         if isinstance(visualizer, dict) and self.cfg.get("resume"):
@@ -452,13 +409,3 @@ class Runner(MMRunner):
         if self._random_state is not None:
             set_generators(self._random_state)
         self._random_state = None
-
-
-def to_channels_last(model: nn.Module) -> None:
-    """Store every convolution weight channels-last: 5-D as channels_last_3d, 4-D as channels_last."""
-    formats = {5: torch.channels_last_3d, 4: torch.channels_last}
-    for parameter in model.parameters():
-        if parameter.dim() in formats:
-            # Kernels of one voxel lie alike in either order; their strides say which, as those of gradients will.
-            ordered = torch.empty_like(parameter, memory_format=formats[parameter.dim()])
-            parameter.data = ordered.copy_(parameter.data)
