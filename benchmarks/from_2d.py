@@ -20,7 +20,7 @@ from torch import Tensor
 
 from vdt3d.models.inflate import to_3d
 from vdt3d.models.layers import ACSConv3d, SafeConv3d
-from vdt3d.utils.checkpoint import read_checkpoint
+from vdt3d.models.weights.files import read_checkpoint
 
 
 def main() -> None:

@@ -17,14 +17,14 @@ import numpy as np
 import torch
 from mmengine.registry import DefaultScope
 
+from vdt3d.apis.export import export
 from vdt3d.cli.config import read_config
 from vdt3d.engine.ensemble import loaded
-from vdt3d.engine.export import export
 from vdt3d.engine.onnx_network import OnnxNetwork
 from vdt3d.inference import SlidingWindow
 from vdt3d.inference.ensemble import Network
+from vdt3d.models.weights.files import write_checkpoint
 from vdt3d.registry import MODELS
-from vdt3d.utils.checkpoint import write_checkpoint
 
 
 def main() -> None:

@@ -24,9 +24,9 @@ import torch
 from PIL import Image
 
 from medseg.datasets import GITract
+from medseg.datasets.gi_slices import write_gi_like
 from medseg.datasets.prepare import prepare
 from vdt3d.datasets import SliceWindows
-from vdt3d.datasets.synthetic import write_gi_like
 from vdt3d.structures import SegmentationSample, SliceWindow
 from vdt3d.transforms import PackSegmentation
 

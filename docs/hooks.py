@@ -25,8 +25,8 @@ import medseg
 import vdt3d
 from vdt3d import registry as registries
 from vdt3d.cli import GROUPS, parser_of
+from vdt3d.models.weights.zoo import Entry, entries
 from vdt3d.registry import Registry, where
-from vdt3d.utils.zoo import Entry, entries
 
 ROOT = Path(__file__).parents[1]
 # Pages that lie outside docs/, and what they are called on the site.

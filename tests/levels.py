@@ -10,9 +10,9 @@ import vdt3d.inference
 import vdt3d.models
 import vdt3d.transforms  # noqa: F401
 from vdt3d.io import write_nifti
+from vdt3d.models.weights.files import write_checkpoint
 from vdt3d.registry import MODELS, TASK_UTILS
 from vdt3d.structures import Volume
-from vdt3d.utils.checkpoint import write_checkpoint
 
 BOX = (slice(3, 7), slice(4, 12), slice(5, 17))
 # An oblique grid of 2 x 1 x 1 mm: z and y are turned into one another by asin(0.6), x points to the left.

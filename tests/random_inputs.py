@@ -33,11 +33,12 @@ from PIL import Image
 from pydicom.filebase import DicomBytesIO
 from pydicom.filewriter import write_dataset
 
+from medseg.io import read_masks
 from vdt3d.cli import message_of
 from vdt3d.cli.config import load_run_config
 from vdt3d.datasets import VolumeClassification
 from vdt3d.engine.validation import check_settings
-from vdt3d.io import ScanWarning, read_masks, read_volume
+from vdt3d.io import ScanWarning, read_volume
 
 HANG = 60  # seconds
 RAS = np.diag([-1.0, -1.0, 1.0, 1.0])

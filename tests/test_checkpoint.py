@@ -13,9 +13,16 @@ import torch
 from mmengine.logging import HistoryBuffer
 from torch import nn
 
+from vdt3d.models.weights.files import (
+    CheckpointError,
+    plain,
+    read_any,
+    read_checkpoint,
+    state_dict_of,
+    write_checkpoint,
+)
+from vdt3d.models.weights.load import load_weights
 from vdt3d.registry import MODELS
-from vdt3d.utils.checkpoint import CheckpointError, plain, read_any, read_checkpoint, state_dict_of, write_checkpoint
-from vdt3d.utils.loading import load_weights
 
 WEIGHTS = {"weight": torch.arange(6.0).view(2, 3), "bias": torch.zeros(2)}
 

@@ -119,7 +119,7 @@ def test_schedulers_and_hooks_of_mmengine_get_the_direction_of_their_score():
 
 
 def test_a_search_takes_the_direction_of_the_config_or_the_metric():
-    tuning = pytest.importorskip("vdt3d.engine.tuning")
+    tuning = pytest.importorskip("vdt3d.experiments.tuning")
     config = Config(dict(val_evaluator=[dict(type="ClassificationScores")], default_hooks=dict(checkpoint={})))
     assert tuning.greater_is_better("auc", config) and not tuning.greater_is_better("log_loss", config)
     config.default_hooks.checkpoint = dict(save_best="cost", rule="less")

@@ -17,7 +17,8 @@ import torch
 from mmengine.config import Config
 
 from vdt3d.cli import compare_inits, jobs, main
-from vdt3d.engine.comparison import (
+from vdt3d.engine.data import build_dataloader
+from vdt3d.experiments.comparison import (
     Run,
     TrainingCases,
     collect,
@@ -30,7 +31,6 @@ from vdt3d.engine.comparison import (
     summarise,
     training_cases,
 )
-from vdt3d.engine.data import build_dataloader
 from vdt3d.registry import DATASETS, MODELS
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -80,7 +80,7 @@ def pretended(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         return 0
 
     monkeypatch.setattr(jobs, "execute", execute)
-    monkeypatch.setattr("vdt3d.engine.comparison.save", lambda figure, path: path.touch())
+    monkeypatch.setattr("vdt3d.experiments.comparison.save", lambda figure, path: path.touch())
     return done
 
 
@@ -241,7 +241,7 @@ def test_two_arms_from_start_to_end(family: Path, tmp_path: Path, monkeypatch: p
 
     # A run whose test was lost goes on at the end of its training.
     (tmp_path / "pre-1-0/result.json").unlink()
-    monkeypatch.setattr("vdt3d.engine.comparison.save", lambda figure, path: None)  # they are drawn already
+    monkeypatch.setattr("vdt3d.experiments.comparison.save", lambda figure, path: None)  # they are drawn already
     compare(family, tmp_path)
     again = json.loads((tmp_path / "pre-1-0/result.json").read_text())
     assert again["cases"] == lines[-1]["cases"] and again["validation"] == lines[-1]["validation"]

@@ -19,17 +19,17 @@ from torch.utils.data import Dataset
 
 from medseg.datasets.base import placed
 from medseg.datasets.msd import TASKS
-from medseg.models import UNet3D
 from vdt3d.datasets import VolumeDataset
 from vdt3d.datasets.base import built
 from vdt3d.datasets.synthetic.phantoms import ORGANS
 from vdt3d.engine import Runner
-from vdt3d.engine.comparison import siblings
-from vdt3d.models.inflate.weights import adapt
+from vdt3d.experiments.comparison import siblings
+from vdt3d.models import UNet3D
+from vdt3d.models.weights import zoo
+from vdt3d.models.weights.adapt import adapt
+from vdt3d.models.weights.load import MIN_MATCHED, load_weights
 from vdt3d.registry import DATASETS, HOOKS, MODELS
 from vdt3d.structures import LabelMap, Sample, Volume
-from vdt3d.utils import zoo
-from vdt3d.utils.loading import MIN_MATCHED, load_weights
 
 ROOT = Path(__file__).resolve().parents[1]
 CONFIGS = sorted(

@@ -5,8 +5,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from medseg.io import mask_rows, write_masks
 from vdt3d.cli import main
-from vdt3d.io import mask_rows, write_masks, write_nifti
+from vdt3d.io import write_nifti
 from vdt3d.structures import LabelMap, affine_from_spacing
 
 ORGANS = ("large_bowel", "small_bowel", "stomach")

@@ -12,15 +12,15 @@ from test_io_dicom import write_slice
 from torch import Tensor, nn
 from torchvision.models.detection.image_list import ImageList
 
+from vdt3d.apis.predictor import Predictor
 from vdt3d.cli import main
-from vdt3d.engine.predictor import Predictor
 from vdt3d.inference import join_slices, sweep
 from vdt3d.io import write_nifti
 from vdt3d.models import FeatureInfo, WindowDetector, WindowEncoder
+from vdt3d.models.weights.files import write_checkpoint
 from vdt3d.registry import MODELS
 from vdt3d.structures import Boxes, Sample, SpacedWindow, Volume
 from vdt3d.transforms import PackDetection
-from vdt3d.utils.checkpoint import write_checkpoint
 
 CENTRE, RADIUS = np.array([4.0, -6.0, 11.0]), 6.0  # mm to the right, forward, up
 

@@ -17,11 +17,11 @@ from torchvision.ops import MultiScaleRoIAlign, box_iou
 from vdt3d.models import FeatureInfo, WindowDetector, WindowEncoder
 from vdt3d.models.detectors.faster_rcnn import box_losses
 from vdt3d.models.detectors.window_detector import GridAnchors
-from vdt3d.models.inflate.weights import adapt
+from vdt3d.models.weights.adapt import adapt
+from vdt3d.models.weights.load import load_weights
 from vdt3d.registry import MODELS
 from vdt3d.structures import Boxes, DetectionSample, Sample, SpacedWindow, Volume, affine_from_spacing
 from vdt3d.transforms import Normalize3D, PackDetection, RandomFlip3D, Resize3D
-from vdt3d.utils.loading import load_weights
 
 TYPES = ("FasterRCNN3D", "RetinaNet3D", "FCOS3D")
 RATIOS = (0.5, 1.0, 2.0)

@@ -5,8 +5,8 @@ import pytest
 import torch
 from mmengine.evaluator import BaseMetric
 
-from vdt3d.engine.comparison import EVALUATORS
 from vdt3d.evaluation import Detections, direction_of, froc_report, match
+from vdt3d.experiments.comparison import EVALUATORS
 from vdt3d.registry import METRICS
 from vdt3d.structures import LabelMap
 

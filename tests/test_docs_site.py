@@ -12,8 +12,8 @@ from mkdocs.commands.build import build
 from mkdocs.config import load_config
 
 from vdt3d.cli import COMMANDS
+from vdt3d.models.weights.zoo import entries
 from vdt3d.registry import HOOKS, METRICS, MODELS, TRANSFORMS
-from vdt3d.utils.zoo import entries
 
 ROOT = Path(__file__).parents[1]
 

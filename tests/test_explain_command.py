@@ -16,14 +16,14 @@ import medseg.models  # noqa: F401
 import vdt3d.datasets
 import vdt3d.transforms  # noqa: F401
 from medseg.models.targets import LabelScheme
+from vdt3d.apis.explanations import METHODS, Explainer
 from vdt3d.cli import main
 from vdt3d.cli.config import read_config
-from vdt3d.engine.explanations import METHODS, Explainer
 from vdt3d.io import read_volume, write_nifti
 from vdt3d.models import FeatureInfo
+from vdt3d.models.weights.files import write_checkpoint
 from vdt3d.registry import MODELS, TASK_UTILS
 from vdt3d.structures import Volume
-from vdt3d.utils.checkpoint import write_checkpoint
 
 ROOT = Path(__file__).resolve().parents[1]
 

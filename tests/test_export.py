@@ -18,16 +18,16 @@ import medseg.datasets
 import medseg.models  # noqa: F401
 import vdt3d.inference
 import vdt3d.transforms  # noqa: F401
+from vdt3d.apis.explanations import Explainer
+from vdt3d.apis.predictor import Predictor
 from vdt3d.cli import main, parser_of
 from vdt3d.engine import export as exports
 from vdt3d.engine.ensemble import loaded
-from vdt3d.engine.explanations import Explainer
 from vdt3d.engine.onnx_network import META, OnnxNetwork, described
-from vdt3d.engine.predictor import Predictor
 from vdt3d.io import read_label_map, write_nifti
+from vdt3d.models.weights.files import CheckpointError, read_checkpoint, write_checkpoint
 from vdt3d.registry import MODELS as KNOWN
 from vdt3d.structures import Volume, affine_from_spacing
-from vdt3d.utils.checkpoint import CheckpointError, read_checkpoint, write_checkpoint
 
 CPU = torch.device("cpu")
 NORM = dict(type="IN", affine=True)

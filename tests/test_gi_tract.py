@@ -11,9 +11,8 @@ from PIL import Image
 
 import medseg.datasets.gi_tract
 from medseg.datasets import GITract
+from medseg.datasets.gi_slices import GI_ORGANS, write_gi_like
 from medseg.datasets.gi_tract import ORGANS
-from vdt3d.datasets.synthetic import write_gi_like
-from vdt3d.datasets.synthetic.gi_slices import GI_ORGANS
 from vdt3d.io import ScanError, SliceStack, slices
 from vdt3d.structures import overlapping_classes, overlapping_regions
 

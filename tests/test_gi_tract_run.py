@@ -16,12 +16,13 @@ from scipy.spatial.distance import directed_hausdorff
 
 import vdt3d.io.slices
 from medseg.datasets import GITract
+from medseg.datasets.gi_slices import write_gi_like
 from medseg.datasets.gi_tract import ORGANS
+from medseg.io import mask_rows, rle, write_masks
+from vdt3d.apis.predictor import Predictor
 from vdt3d.cli import main
-from vdt3d.datasets.synthetic import write_gi_like
 from vdt3d.engine import Runner
-from vdt3d.engine.predictor import Predictor
-from vdt3d.io import mask_rows, open_slices, read_label_map, read_volume, rle, write_masks
+from vdt3d.io import open_slices, read_label_map, read_volume
 
 ROOT = Path(__file__).resolve().parents[1]
 CONFIG = str(ROOT / "configs/debug/segment_slices.py")

@@ -21,8 +21,8 @@ from published import (
     swin,
 )
 
-from vdt3d.models.inflate.layouts import LAYOUTS
-from vdt3d.models.inflate.recognition import nearest, recognise
+from vdt3d.models.weights.layouts import LAYOUTS
+from vdt3d.models.weights.recognition import nearest, recognise
 from vdt3d.registry import MODELS
 
 

@@ -14,10 +14,10 @@ from torch import Tensor, nn
 import medseg.models  # noqa: F401
 from vdt3d.engine import Runner
 from vdt3d.models.inflate.kernels import fit_input_channels
-from vdt3d.models.inflate.weights import adapt, inflate
+from vdt3d.models.weights.adapt import adapt, inflate
+from vdt3d.models.weights.files import CheckpointError, read_any, state_dict_of
+from vdt3d.models.weights.load import LoadReport, load_weights
 from vdt3d.registry import MODELS
-from vdt3d.utils.checkpoint import CheckpointError, read_any, state_dict_of
-from vdt3d.utils.loading import LoadReport, load_weights
 
 WIDTH = 4
 LOSS = dict(loss_decode=dict(type="CrossEntropyLoss3D"))  # the usual one would take seconds to import MONAI

@@ -6,7 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
-from vdt3d.io import ScanError, mask_rows, read_masks, rle, write_masks
+from medseg.io import mask_rows, read_masks, rle, write_masks
+from vdt3d.io import ScanError
 
 ORGANS = ("large_bowel", "small_bowel", "stomach")
 SHAPES = array_shapes(min_dims=2, max_dims=2, min_side=1, max_side=9)

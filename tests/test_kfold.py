@@ -14,7 +14,7 @@ import tiny
 from mmengine.config import Config
 
 from vdt3d.cli import jobs, kfold, main
-from vdt3d.engine.folds import dealt, fold_configs, pool, use_of_held_out
+from vdt3d.experiments.folds import dealt, fold_configs, pool, use_of_held_out
 from vdt3d.registry import DATASETS
 
 CASES = 12

@@ -8,8 +8,8 @@ import torch
 
 from vdt3d.cli import main
 from vdt3d.datasets.synthetic import write_nodules
+from vdt3d.models.weights import zoo
 from vdt3d.registry import MODELS
-from vdt3d.utils import zoo
 
 CONFIG = str(Path(__file__).resolve().parents[1] / "configs/LIDC_Cls_configs/resnet18_3d_BN_b32x4_LIDC_cos_smoo.py")
 SMALL = ["model.backbone.base_channels=8", "train_cfg.max_epochs=2", "train_dataloader.batch_size=8"]

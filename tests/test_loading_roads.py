@@ -21,8 +21,8 @@ from vdt3d import cli
 from vdt3d.engine import Runner
 from vdt3d.engine.hooks.checkpoint import point_to
 from vdt3d.io import read_volume
+from vdt3d.models.weights.files import CheckpointError, read_any
 from vdt3d.registry import MODELS
-from vdt3d.utils.checkpoint import CheckpointError, read_any
 
 ROOT = Path(__file__).parents[1]
 

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from vdt3d.cli import main
-from vdt3d.engine.lr_finder import RateCurve, find_rate, ramp
+from vdt3d.experiments.lr_finder import RateCurve, find_rate, ramp
 from vdt3d.utils.random import rng_state
 
 

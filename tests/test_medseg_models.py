@@ -9,10 +9,10 @@ import torch
 from mmengine.optim import OptimWrapper
 from torch import Tensor, nn
 
-from medseg.models import FCNHead3D, LabelScheme, LIDCFCNHead, PseudoHead, UNet3D, UNetNeck, VolumeSegmentor
+from medseg.models import FCNHead3D, LabelScheme, LIDCFCNHead, PseudoHead, UNetNeck, VolumeSegmentor
 from medseg.models.targets import shrink_targets
 from vdt3d.engine.amp import AmpOptimWrapper
-from vdt3d.models import FeatureInfo, ResNet3D, VolumeDataPreprocessor
+from vdt3d.models import FeatureInfo, ResNet3D, UNet3D, VolumeDataPreprocessor
 from vdt3d.models.layers import SafeConv3d
 from vdt3d.registry import MODELS, TASK_UTILS
 from vdt3d.structures import LabelMap, SegmentationSample

@@ -18,9 +18,9 @@ from vdt3d.cli import main, publish
 from vdt3d.cli.config import load_model
 from vdt3d.cli.convert import CONVS, network_of
 from vdt3d.engine import Runner
+from vdt3d.models.weights import zoo
+from vdt3d.models.weights.files import read_checkpoint, state_dict_of
 from vdt3d.registry import MODELS
-from vdt3d.utils import zoo
-from vdt3d.utils.checkpoint import read_checkpoint, state_dict_of
 
 ROOT = Path(__file__).resolve().parents[1]
 

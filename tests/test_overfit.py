@@ -11,7 +11,7 @@ from mmengine.config import Config
 from torch import nn
 
 from vdt3d.cli import main
-from vdt3d.engine.overfit import (
+from vdt3d.experiments.overfit import (
     Evidence,
     calm,
     diagnose,

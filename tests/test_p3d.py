@@ -8,12 +8,12 @@ from published import KINDS, behind, filled, linear, norm, p3d, resnet, shapes_o
 from torch import Tensor, nn
 
 from vdt3d.models import MP3D, P3D, FeatureInfo, ResNet3D, VolumeEncoder
-from vdt3d.models.inflate.weights import adapt
 from vdt3d.models.layers.group_transform import FullTransform, GroupTransform
 from vdt3d.models.layers.pseudo3d import PseudoBasic, PseudoBottleneck
+from vdt3d.models.weights.adapt import adapt
+from vdt3d.models.weights.files import CheckpointError
+from vdt3d.models.weights.load import LoadReport, load_weights
 from vdt3d.registry import MODELS
-from vdt3d.utils.checkpoint import CheckpointError
-from vdt3d.utils.loading import LoadReport, load_weights
 from vdt3d.utils.memory_format import to_channels_last
 
 BOTH = pytest.mark.parametrize("kind", [P3D, MP3D])

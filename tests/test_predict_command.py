@@ -11,11 +11,11 @@ from levels import weights, write_config, write_scan
 from PIL import Image
 from test_io_dicom import write_slice
 
+from vdt3d.apis.predictor import Predictor
 from vdt3d.cli import main
-from vdt3d.engine.predictor import Predictor
 from vdt3d.io import find_scans, read_label_map, read_volume, write_nifti
+from vdt3d.models.weights.files import CheckpointError, write_checkpoint
 from vdt3d.structures import Volume
-from vdt3d.utils.checkpoint import CheckpointError, write_checkpoint
 
 
 @pytest.fixture

@@ -326,7 +326,7 @@ def test_a_full_disk_leaves_nothing_of_a_scan_and_lists_it_nowhere(tmp_path, con
             raise OSError(errno.ENOSPC, "No space left on device", str(path))
         write_nifti(labels, path)
 
-    monkeypatch.setattr("vdt3d.engine.prediction_files.write_nifti", full)
+    monkeypatch.setattr("vdt3d.apis.prediction_files.write_nifti", full)
     command = ["predict", config, checkpoint, str(tmp_path / "in"), "-o", str(tmp_path / "out")]
     with pytest.raises(SystemExit) as left:
         main(command)
@@ -394,7 +394,7 @@ def test_the_label_map_stays_where_its_dicom_seg_is_refused(tmp_path, config, ch
     def refuse(labels, path, *rest, **options):
         raise ScanError(path, "its slices have no SliceThickness", "export them again")
 
-    monkeypatch.setattr("vdt3d.engine.prediction_files.write_dicom_seg", refuse)
+    monkeypatch.setattr("vdt3d.apis.prediction_files.write_dicom_seg", refuse)
     write_ct(tmp_path / "ct", bright())
     with pytest.raises(SystemExit) as left:
         main(["predict", config, checkpoint, str(tmp_path / "ct"), "-o", str(tmp_path / "out"), "--dicom-seg"])

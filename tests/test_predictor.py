@@ -18,9 +18,9 @@ import vdt3d
 from vdt3d.cli import main
 from vdt3d.io import list_series, write_nifti
 from vdt3d.models import FeatureInfo
+from vdt3d.models.weights.files import write_checkpoint
 from vdt3d.registry import MODELS
 from vdt3d.structures import Volume, affine_from_spacing
-from vdt3d.utils.checkpoint import write_checkpoint
 
 SPACING = (2.0, 1.0, 1.0)
 

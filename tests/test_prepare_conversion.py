@@ -12,9 +12,9 @@ import pandas as pd
 import pytest
 
 from medseg.datasets import ACDC, BTCV, LIDCSegmentation, LiTS, VolumeSegmentation
+from medseg.datasets.gi_slices import write_gi_like
 from medseg.datasets.prepare import SOURCES, prepare
 from vdt3d.cli import main
-from vdt3d.datasets.synthetic import write_gi_like
 from vdt3d.io import ScanError, list_cases, read_volume, write_nifti
 from vdt3d.structures import LabelMap, Sample, Volume, affine_from_spacing
 

@@ -10,9 +10,9 @@ import pytest
 from PIL import Image
 
 from medseg.datasets import GITract
+from medseg.datasets.gi_slices import write_gi_like
 from medseg.datasets.gi_tract import ORGANS
 from medseg.datasets.prepare import Report, prepare
-from vdt3d.datasets.synthetic import write_gi_like
 from vdt3d.io import LazyArray, list_cases, read_record
 from vdt3d.structures import LabelMap
 from vdt3d.transforms import Percentile3D, ZScore, undo

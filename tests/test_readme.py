@@ -17,9 +17,10 @@ import pytest
 from mmengine.registry import DefaultScope
 
 from medseg.datasets import write_organs_msd
+from medseg.datasets.gi_slices import write_gi_like
 from medseg.models import SliceWindowSegmentor
 from vdt3d.cli import jobs
-from vdt3d.datasets.synthetic import write_deeplesion_like, write_gi_like, write_nodule_volumes
+from vdt3d.datasets.synthetic import write_deeplesion_like, write_nodule_volumes
 from vdt3d.registry import MODELS
 
 ROOT = Path(__file__).resolve().parents[1]

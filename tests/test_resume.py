@@ -22,7 +22,7 @@ import torch
 from vdt3d.engine.hooks import checkpoint as checkpoint_hook
 from vdt3d.engine.work_dir import latest_checkpoint
 from vdt3d.evaluation import ClassificationScores
-from vdt3d.utils.checkpoint import CheckpointError, write_checkpoint
+from vdt3d.models.weights.files import CheckpointError, write_checkpoint
 
 ROOT = Path(__file__).parents[1]
 ACCUMULATING = dict(type="OptimWrapper", optimizer=dict(type="SGD", lr=0.1, momentum=0.9), accumulative_counts=3)

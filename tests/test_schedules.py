@@ -8,8 +8,8 @@ import torch
 
 from vdt3d.engine import Runner
 from vdt3d.engine.schedules import count_as_run
+from vdt3d.models.weights.files import CheckpointError
 from vdt3d.registry import PARAM_SCHEDULERS
-from vdt3d.utils.checkpoint import CheckpointError
 
 WARMUP = dict(type="LinearLR", start_factor=0.1, end=6, by_epoch=False)
 COSINE = dict(type="CosineAnnealingLR", eta_min=1e-4, by_epoch=True)

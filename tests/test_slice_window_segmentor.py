@@ -11,11 +11,11 @@ from medseg.models import PictureUNetNeck, SliceWindowSegmentor
 from vdt3d.models.backbones.picture_encoder import announced, take_channels
 from vdt3d.models.backbones.window_backbone import picture_part
 from vdt3d.models.inflate.kernels import spread_over_slices
-from vdt3d.models.inflate.weights import adapt
+from vdt3d.models.weights.adapt import adapt
+from vdt3d.models.weights.load import load_weights
 from vdt3d.registry import MODELS
 from vdt3d.structures import IGNORED, SegmentationSample, SliceWindow, affine_from_spacing
 from vdt3d.transforms import CutWindow
-from vdt3d.utils.loading import load_weights
 
 BN = {"type": "BN"}
 FOUR = {"in_index": [0, 1, 2, 3]}

@@ -9,10 +9,10 @@ import pandas as pd
 import pytest
 
 from medseg.datasets import GITract, VolumeSegmentation
+from medseg.datasets.gi_slices import write_gi_like
 from vdt3d.cli import main
 from vdt3d.cli.split import slice_table, write_folds
 from vdt3d.datasets.splits import check_leaks, stratified_group_folds
-from vdt3d.datasets.synthetic import write_gi_like
 from vdt3d.io import write_nifti
 from vdt3d.structures import LabelMap, Volume
 

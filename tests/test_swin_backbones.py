@@ -12,10 +12,10 @@ from torchvision.models.video.swin_transformer import SwinTransformer3d
 
 from vdt3d.models.backbones.swin import Swin3D, VideoSwin
 from vdt3d.models.inflate.kernels import inflate_kernel
-from vdt3d.models.inflate.recognition import Found
-from vdt3d.models.inflate.swin_names import torchvision_names
-from vdt3d.models.inflate.weights import adapt, inflate
-from vdt3d.utils.loading import load_weights
+from vdt3d.models.weights.adapt import adapt, inflate
+from vdt3d.models.weights.load import load_weights
+from vdt3d.models.weights.recognition import Found
+from vdt3d.models.weights.swin_names import torchvision_names
 
 BOTH = pytest.mark.parametrize("kind", [Swin3D, VideoSwin])
 TINY = {"embed_dims": 8, "depths": (2, 2, 2, 2), "num_heads": (1, 2, 2, 4), "drop_path_rate": 0.0}

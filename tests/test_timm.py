@@ -14,8 +14,8 @@ from torchvision.ops import Permute
 from vdt3d.models import Convert2d, PictureEncoder
 from vdt3d.models.inflate import ConversionError, to_3d
 from vdt3d.models.inflate.kernels import spread_over_slices
-from vdt3d.models.inflate.weights import adapt
-from vdt3d.utils.loading import load_weights
+from vdt3d.models.weights.adapt import adapt
+from vdt3d.models.weights.load import load_weights
 
 SIDE = 32
 NETWORKS = {  # what only a classifier needs: no feature is behind it

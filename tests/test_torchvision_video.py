@@ -7,10 +7,10 @@ from torch import nn
 
 from vdt3d.models import TorchvisionVideo
 from vdt3d.models.backbones.torchvision_video import ARCHITECTURES
-from vdt3d.models.inflate.weights import adapt
 from vdt3d.models.layers.safe_conv import SafeConv3d
-from vdt3d.utils.checkpoint import CheckpointError
-from vdt3d.utils.loading import load_weights
+from vdt3d.models.weights.adapt import adapt
+from vdt3d.models.weights.files import CheckpointError
+from vdt3d.models.weights.load import load_weights
 
 ALL = (0, 1, 2, 3, 4)
 WIDTHS = (64, 64, 128, 256, 512)

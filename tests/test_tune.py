@@ -12,8 +12,8 @@ import tiny
 from optuna.trial import TrialState
 
 from vdt3d.cli import main
-from vdt3d.engine.digests import study_digests
-from vdt3d.engine.tuning import Space, as_options, search, summarise
+from vdt3d.experiments.digests import study_digests
+from vdt3d.experiments.tuning import Space, as_options, search, summarise
 
 CONTENT = {"x": {"low": -1.0, "high": 1.0}, "kind": ["a", [1, 2]]}
 

@@ -25,9 +25,9 @@ from vdt3d.cli.config import read_config
 from vdt3d.datasets.prepare.lesion_scans import _listed
 from vdt3d.datasets.synthetic import write_nodule_volumes
 from vdt3d.io import read_label_map, read_volume
+from vdt3d.models.weights.files import read_any, write_checkpoint
+from vdt3d.models.weights.load import load_weights
 from vdt3d.registry import DATASETS, METRICS, MODELS, TASK_UTILS, TRANSFORMS
-from vdt3d.utils.checkpoint import read_any, write_checkpoint
-from vdt3d.utils.loading import load_weights
 
 ROOT = Path(__file__).resolve().parents[1]
 TUTORIALS = (
@@ -272,7 +272,7 @@ def test_a_checkpoint_of_mmsegmentation_answers_as_25d(folder: Path):
     (code,) = [block for block in blocks("docs/migration.md", "python") if "iter_40000" in block]
     subprocess.run([sys.executable, "-W", "ignore", "-c", code], check=True)  # without vdt3d, as where it was made
 
-    from vdt3d.models.inflate.weights import adapt
+    from vdt3d.models.weights.adapt import adapt
 
     state = adapt(read_any("weights.pth")["state_dict"], window_network, how=None, name="weights.pth").state
     assert not load_weights(window_network, state, min_matched=1.0, heads=True).missing

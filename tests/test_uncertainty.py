@@ -19,8 +19,8 @@ from mmpretrain.structures import DataSample
 from test_calibration import noisy_labels
 from torch import nn
 
+from vdt3d.apis.predictor import Predictor
 from vdt3d.cli import main
-from vdt3d.engine.predictor import Predictor
 from vdt3d.inference import CaseInferer, Ensemble, SlidingWindow, WholeVolume, dropout_passes, entropy, mirrored
 from vdt3d.io import read_label_map, read_volume
 from vdt3d.structures import LabelMap, Sample, SegmentationSample, Volume, affine_from_spacing

@@ -6,10 +6,10 @@ from mmseg.models.backbones import BEiT
 from torch import Tensor, nn
 
 from vdt3d.models import BEiT3D, ViT3D
-from vdt3d.models.inflate.weights import adapt
+from vdt3d.models.weights.adapt import adapt
+from vdt3d.models.weights.files import CheckpointError, state_dict_of
+from vdt3d.models.weights.load import load_weights
 from vdt3d.registry import MODELS
-from vdt3d.utils.checkpoint import CheckpointError, state_dict_of
-from vdt3d.utils.loading import load_weights
 
 TINY = dict(img_size=32, patch_size=8, embed_dims=16, depth=3, num_heads=2, out_indices=(0, 2))
 KINDS = {"BEiT3D": BEiT3D, "ViT3D": ViT3D}

@@ -14,9 +14,9 @@ import yaml
 from web import Served, Web, serving
 
 import vdt3d
-from vdt3d.utils import zoo
-from vdt3d.utils.checkpoint import CheckpointError, read_any
-from vdt3d.utils.download import DownloadError
+from vdt3d.models.weights import zoo
+from vdt3d.models.weights.download import DownloadError
+from vdt3d.models.weights.files import CheckpointError, read_any
 
 ROOT = Path(__file__).resolve().parents[1]
 LISTED = zoo.entries()

@@ -2,7 +2,10 @@
 
 from typing import Any
 
+from vdt3d.moved import install
+
 __version__ = "0.1.0"
+install()
 
 
 def __getattr__(name: str) -> Any:
@@ -10,7 +13,7 @@ def __getattr__(name: str) -> Any:
         from vdt3d.cli.config import quiet_imports
 
         quiet_imports()
-        from vdt3d.engine.predictor import Predictor
+        from vdt3d.apis.predictor import Predictor
 
         return Predictor
     raise AttributeError(f"module '{__name__}' has no attribute '{name}'")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import record
 
 if TYPE_CHECKING:
-    from vdt3d.engine.comparison import Run
+    from vdt3d.experiments.comparison import Run
 
 KEPT = ("score", "labels", "steps", "seconds_per_step", "parameters", "validation", "test", "cases")
 FLAT = ("i3d", "centre", "acs", "2.5d")  # the arms that start from the 2D network
@@ -41,7 +41,7 @@ def compare(experiment: str, config: str, args: Namespace, budget: dict[str, int
     from vdt3d.cli.config import quiet_imports
 
     quiet_imports()
-    from vdt3d.engine.comparison import Run, summarise
+    from vdt3d.experiments.comparison import Run, summarise
 
     for seed in args.seeds:
         for fraction in args.fractions:

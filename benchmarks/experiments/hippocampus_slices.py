@@ -56,7 +56,7 @@ def measure(config: str, checkpoint: str, data: str) -> dict:
     """Seconds a scan and the memory that labelling takes, beyond what the process holds with its model loaded."""
     from mmengine.config import Config
 
-    from vdt3d.engine.predictor import Predictor
+    from vdt3d.apis.predictor import Predictor
 
     loaded = Config.fromfile(config, lazy_import=False)
     loaded.model.test_cfg.inferer.flips = hippocampus.FLIPS

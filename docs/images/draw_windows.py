@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from vdt3d.datasets.synthetic.gi_slices import GI_ORGANS, draw_anatomy, draw_bowels
+from medseg.datasets.gi_slices import GI_ORGANS, draw_anatomy, draw_bowels
 from vdt3d.structures import LabelMap, Sample, SliceWindow, Volume, affine_from_spacing, overlapping_regions
 from vdt3d.transforms import CutWindow
 from vdt3d.visualization import save, window_page

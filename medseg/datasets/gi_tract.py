@@ -6,8 +6,9 @@ from pathlib import Path
 
 from medseg.datasets.base import VolumeSegmentation
 from medseg.datasets.layouts import Case, Layout
-from vdt3d.io import RunLengths, ScanError, SliceStack, open_slices, read_masks
-from vdt3d.io.masks import find_scans
+from medseg.io import RunLengths, read_masks
+from medseg.io.masks import find_scans
+from vdt3d.io import ScanError, SliceStack, open_slices
 from vdt3d.registry import DATASETS
 from vdt3d.structures import LabelMap, Volume, overlapping_classes, overlapping_regions
 
@@ -74,7 +75,7 @@ def find_case_days(root: str | Path) -> Layout:
     Labelled are those that ``train.csv`` names, be their folder there or not; the other folders are test cases.
 
     Raises:
-        ScanError: the table is damaged; as ``vdt3d.io.masks.find_scans``.
+        ScanError: the table is damaged; as ``medseg.io.masks.find_scans``.
     """
     root, folders = Path(root), find_scans(root)
     table = root / TABLE

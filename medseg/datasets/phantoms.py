@@ -4,8 +4,9 @@ import json
 from pathlib import Path
 
 from medseg.datasets.base import VolumeSegmentation
+from medseg.datasets.gi_slices import write_gi_like
 from medseg.datasets.gi_tract import GITract
-from vdt3d.datasets.synthetic import write_gi_like, write_organs
+from vdt3d.datasets.synthetic import write_organs
 from vdt3d.datasets.synthetic.phantoms import ORGANS
 from vdt3d.registry import DATASETS
 from vdt3d.utils.files import write_aside

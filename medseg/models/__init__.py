@@ -1,6 +1,5 @@
 """Segmentation networks, heads, losses and the segmentor that joins them."""
 
-from medseg.models.backbones import UNet3D
 from medseg.models.heads import (
     ConvTransHead,
     FCNHead3D,
@@ -43,7 +42,6 @@ __all__ = [
     "SumLoss3D",
     "TverskyLoss3D",
     "UNETRHead",
-    "UNet3D",
     "UNetNeck",
     "VolumeHead",
     "VolumeLoss",

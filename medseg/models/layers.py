@@ -4,14 +4,8 @@ import torch.nn.functional as F
 from mmcv.cnn import ConvModule
 from torch import Tensor
 
-from vdt3d.models.backbones.resnet3d import VOLUME_NORMS
+from vdt3d.models.layers.norms import volume_norm
 from vdt3d.models.layers.safe_conv import SafeConv3d
-
-
-def volume_norm(norm_cfg: dict | None) -> dict:
-    """The config of a norm for volumes, by its own or its short name; BN3d when left out."""
-    norm_cfg = dict(norm_cfg or {"type": "BN3d"})
-    return norm_cfg | {"type": VOLUME_NORMS.get(norm_cfg["type"], norm_cfg["type"])}
 
 
 def conv_block(in_channels: int, out_channels: int, kernel: int, norm_cfg: dict | None) -> ConvModule:

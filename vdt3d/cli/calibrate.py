@@ -42,8 +42,8 @@ def run(args: Namespace) -> None:
     from scipy.special import softmax
 
     from vdt3d.engine import distributed_left_after
-    from vdt3d.engine.calibration import gather_answers
     from vdt3d.evaluation import calibration_scores, fit_temperature, reliability
+    from vdt3d.experiments.calibration import gather_answers
     from vdt3d.utils.files import write_json
     from vdt3d.visualization import reliability_diagram, save
 

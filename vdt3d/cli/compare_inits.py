@@ -17,7 +17,7 @@ from vdt3d.cli.config import add_config_arguments, load_config, quiet_imports
 from vdt3d.cli.jobs import begin, conclude, perform, say, torchrun_share
 
 if TYPE_CHECKING:
-    from vdt3d.engine.comparison import Run
+    from vdt3d.experiments.comparison import Run
 
 EXAMPLE = "vdt3d compare configs/debug/resnet3d_scratch_15e_nodules.py --inits scratch vdt --fractions 0.25 1"
 
@@ -51,7 +51,7 @@ def run(args: Namespace) -> None:
 
     path = find_config(args.config)
     quiet_imports()
-    from vdt3d.engine.comparison import Run, collect, siblings, summarise
+    from vdt3d.experiments.comparison import Run, collect, siblings, summarise
 
     arms = siblings(path)
     names = args.inits or list(arms)
@@ -94,7 +94,7 @@ class Job(NamedTuple):
         """Train, test, and write result.json."""
         begin()
         config = load_config(Namespace(config=self.config, cfg_options=self.options))
-        from vdt3d.engine.comparison import configured, train_and_test
+        from vdt3d.experiments.comparison import configured, train_and_test
         from vdt3d.utils.files import write_aside
 
         config = configured(config, self.folder, seed=self.seed, indices=self.indices, weights=self.weights)
@@ -120,9 +120,9 @@ def plan(
             range, or a download failed.
     """
     configs = {arm: load_config(Namespace(config=path, cfg_options=options)) for arm, path in arms.items()}
-    from vdt3d.engine.comparison import check_alike, describe, label_subset, repeated, score_of, training_cases
-    from vdt3d.engine.digests import data_digest
-    from vdt3d.utils.checkpoint import local_copy
+    from vdt3d.experiments.comparison import check_alike, describe, label_subset, repeated, score_of, training_cases
+    from vdt3d.experiments.digests import data_digest
+    from vdt3d.models.weights.files import local_copy
 
     check_alike(configs)
     for arm, config in configs.items():

@@ -40,7 +40,7 @@ def run(args: Namespace) -> None:
     quiet_imports()
     from rich.console import Console
 
-    from vdt3d.utils.checkpoint import read_any, state_dict_of, write_weights
+    from vdt3d.models.weights.files import read_any, state_dict_of, write_weights
 
     state = state_dict_of(read_any(args.src), args.src)
     converted, notes = fitted(state, args) if args.arch else deepened(state, args)
@@ -60,8 +60,8 @@ def deepened(state: Mapping, args: Namespace) -> tuple[dict, list[str]]:
     Raises:
         ValueError: there are no 2D kernels.
     """
-    from vdt3d.models.inflate.recognition import recognise
-    from vdt3d.models.inflate.weights import inflate
+    from vdt3d.models.weights.adapt import inflate
+    from vdt3d.models.weights.recognition import recognise
 
     dims = {value.ndim for value in state.values()}
     if 4 not in dims or 5 in dims:
@@ -85,8 +85,8 @@ def fitted(state: Mapping, args: Namespace) -> tuple[dict, list[str]]:
     Raises:
         ValueError: no such network, or the weights do not fill it.
     """
-    from vdt3d.models.inflate.weights import adapt
-    from vdt3d.utils.loading import load_weights
+    from vdt3d.models.weights.adapt import adapt
+    from vdt3d.models.weights.load import load_weights
 
     network = network_of(args.arch, args.how)
     adapted = adapt(state, network, how=filling(args.how), name=args.src)

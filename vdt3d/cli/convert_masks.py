@@ -42,8 +42,8 @@ def run(args: Namespace) -> None:
     from rich.console import Console
     from rich.progress import track
 
-    from vdt3d.io import read_masks
-    from vdt3d.io.masks import find_masks, find_scans, write_mask_folder, write_mask_table
+    from medseg.io import read_masks
+    from medseg.io.masks import find_masks, find_scans, write_mask_folder, write_mask_table
 
     check_target(args)
     template = None if args.template is None else read_masks(args.template, args.organs)

@@ -20,7 +20,7 @@ def add_arguments(parser: ArgumentParser) -> None:
 def run(args: Namespace) -> None:
     from rich.console import Console
 
-    from vdt3d.utils.zoo import entries, fetch
+    from vdt3d.models.weights.zoo import entries, fetch
 
     if args.source is not None and args.name is None:
         raise ValueError(f"--from {args.source}: say as which NAME of the list it is to be kept")

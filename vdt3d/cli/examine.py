@@ -18,8 +18,8 @@ def run(args: Namespace) -> None:
     quiet_imports()
     from rich.console import Console
 
-    from vdt3d.utils.checkpoint import local_copy, read_checkpoint, state_dict_of
-    from vdt3d.utils.download import sha256_of
+    from vdt3d.models.weights.download import sha256_of
+    from vdt3d.models.weights.files import local_copy, read_checkpoint, state_dict_of
 
     path = local_copy(args.file)
     checkpoint = read_checkpoint(path)
@@ -46,7 +46,7 @@ def run(args: Namespace) -> None:
 
 def layout(state: Mapping) -> str:
     """What a state dict was recognised as, or what it is nearest to."""
-    from vdt3d.models.inflate.recognition import nearest, recognise
+    from vdt3d.models.weights.recognition import nearest, recognise
 
     found = recognise(state)
     if found.layout is None:
@@ -63,8 +63,8 @@ def fit(state: Mapping, name: str, path: Path) -> list[str]:
         ValueError: it would be refused, and why.
     """
     config, model = load_model(path)
-    from vdt3d.models.inflate.weights import adapt
-    from vdt3d.utils.loading import MIN_MATCHED, load_weights
+    from vdt3d.models.weights.adapt import adapt
+    from vdt3d.models.weights.load import MIN_MATCHED, load_weights
 
     how = config.get("inflate") or getattr(getattr(model, "backbone", None), "how", None)
     adapted = adapt(state, model, how=how, name=name)

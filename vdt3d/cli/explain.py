@@ -61,7 +61,7 @@ def run(args: Namespace) -> None:
     config = load_config(args)
     from rich.console import Console
 
-    from vdt3d.engine.explanations import Explainer
+    from vdt3d.apis.explanations import Explainer
     from vdt3d.utils.outputs import check_outputs, check_writable, refuse_input_folder
 
     refuse_input_folder(args.out, args.inputs)

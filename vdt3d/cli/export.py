@@ -39,8 +39,8 @@ def run(args: Namespace) -> None:
     require_model(config, args.config)
     from rich.console import Console
 
+    from vdt3d.apis.export import export, refuse_detectors
     from vdt3d.cli.flops import sample_shape
-    from vdt3d.engine.export import export, refuse_detectors
     from vdt3d.engine.onnx_network import described
 
     refuse_detectors(config)

@@ -50,7 +50,7 @@ def perform(jobs: Sequence[Job], command: str, *, debug: bool = False) -> list[s
         ValueError: the folder of a job holds another run.
         SystemExit: 143 if a run was asked to stop and left; 2 if one met bad input, which the others would meet too.
     """
-    from vdt3d.engine.comparison import settle
+    from vdt3d.experiments.comparison import settle
 
     waiting = [job for job in jobs if not settle(job.folder, job.description, job.file)]
     if len(waiting) < len(jobs):

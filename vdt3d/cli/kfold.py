@@ -38,7 +38,7 @@ def run(args: Namespace) -> None:
     if bad := [number for number in args.fold or () if not 0 <= number < args.folds]:
         raise ValueError(f"--fold {bad[0]}: they are numbered from 0 to {args.folds - 1}")
     config = load_run_config(args, "train_dataloader", "test_dataloader")
-    from vdt3d.engine.folds import fold_configs, pool
+    from vdt3d.experiments.folds import fold_configs, pool
 
     configs, failed = fold_configs(config, args.folds, base), []
     if not args.summarise:
@@ -71,7 +71,7 @@ class Job(NamedTuple):
         """Train, test, and write result.json."""
         begin()
         config = load_run_config(Namespace(**self.args))
-        from vdt3d.engine.folds import fold_configs, train_fold
+        from vdt3d.experiments.folds import fold_configs, train_fold
         from vdt3d.utils.files import write_json
 
         config = fold_configs(config, self.args["folds"], self.folder.parent)[self.number]
@@ -79,7 +79,7 @@ class Job(NamedTuple):
 
 
 def _job(args: Namespace, config, number: int, base: Path) -> Job:
-    from vdt3d.engine.digests import config_digest, data_digest
+    from vdt3d.experiments.digests import config_digest, data_digest
 
     told = {name: vars(args)[name] for name in ("config", "cfg_options", "work_dir", "launcher", "folds")}
     description = {"fold": number, "folds": args.folds, "config": args.config.name}

@@ -25,7 +25,7 @@ def run(args: Namespace) -> None:
     config = load_run_config(args, "train_dataloader")
     from rich.console import Console
 
-    from vdt3d.engine.lr_finder import find_rate
+    from vdt3d.experiments.lr_finder import find_rate
 
     curve = find_rate(config, steps=args.steps)
     lines = [f"the curve is in {Path(config.work_dir, 'lr_find.png')}"]

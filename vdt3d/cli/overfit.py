@@ -29,7 +29,7 @@ def run(args: Namespace) -> None:
     config = load_run_config(args, "train_dataloader")
     from rich.console import Console
 
-    from vdt3d.engine.overfit import diagnose, overfit
+    from vdt3d.experiments.overfit import diagnose, overfit
 
     name, seen = overfit(config, cases=args.cases, steps=args.steps)
     console = Console(highlight=False, markup=False)

@@ -81,8 +81,8 @@ def run(args: Namespace) -> None:
         return
     config = load_config(args)
     require_model(config, args.config)
-    from vdt3d.engine.prediction_files import FILES
-    from vdt3d.engine.predictor import Predictor, answer_of
+    from vdt3d.apis.prediction_files import FILES
+    from vdt3d.apis.predictor import Predictor, answer_of
     from vdt3d.io import check_segment_names, find_scans, with_series
     from vdt3d.utils.outputs import check_writable, refuse_input_folder
 

@@ -37,11 +37,11 @@ def run(args: Namespace) -> None:
     from rich.console import Console
 
     from vdt3d import __version__
-    from vdt3d.utils.checkpoint import local_copy, read_checkpoint, write_weights
-    from vdt3d.utils.download import sha256_of
+    from vdt3d.models.weights.download import sha256_of
+    from vdt3d.models.weights.files import local_copy, read_checkpoint, write_weights
+    from vdt3d.models.weights.zoo import Entry, described
     from vdt3d.utils.files import write_aside
     from vdt3d.utils.outputs import check_outputs, check_writable
-    from vdt3d.utils.zoo import Entry, described
 
     check_writable(args.out_dir)
     source = local_copy(args.src)
@@ -92,8 +92,8 @@ def weights_of(checkpoint: Mapping, model, args: Namespace) -> dict:
     Raises:
         ValueError: they are not those of the config's model.
     """
-    from vdt3d.utils.checkpoint import state_dict_of
-    from vdt3d.utils.loading import load_weights
+    from vdt3d.models.weights.files import state_dict_of
+    from vdt3d.models.weights.load import load_weights
 
     if args.backbone_only and not hasattr(model, "backbone"):
         raise ValueError(f"{args.config}: its model has no backbone to publish alone")

@@ -37,10 +37,10 @@ def run(args: Namespace) -> None:
     """
     args.work_dir = args.work_dir or Path("work_dirs", f"{args.config.stem}_tune")
     config = load_run_config(args, "train_dataloader")
-    from vdt3d.engine.digests import study_digests
+    from vdt3d.experiments.digests import study_digests
 
     try:
-        from vdt3d.engine.tuning import Space, as_options, greater_is_better, search, summarise, trainer
+        from vdt3d.experiments.tuning import Space, as_options, greater_is_better, search, summarise, trainer
     except ModuleNotFoundError as error:
         if error.name != "optuna":
             raise

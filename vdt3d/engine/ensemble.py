@@ -14,10 +14,10 @@ from vdt3d.inference import CaseInferer, Ensemble, Inferer, dropout_passes
 from vdt3d.inference.ensemble import Network
 from vdt3d.models import VolumeClassifier, WindowDetector
 from vdt3d.models.layers.insertion import insert_layers
+from vdt3d.models.weights.files import local_copy, read_any, state_dict_of
+from vdt3d.models.weights.load import load_weights
 from vdt3d.registry import MODELS
 from vdt3d.structures import LabelMap, SegmentationSample
-from vdt3d.utils.checkpoint import local_copy, read_any, state_dict_of
-from vdt3d.utils.loading import load_weights
 from vdt3d.utils.memory_format import to_channels_last
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from vdt3d.utils.checkpoint import CheckpointError
+from vdt3d.models.weights.files import CheckpointError
 
 META = "vdt3d"  # the key, among the file's own, under which is told what the network is
 AXES = ("batch", "channels", "depth", "height", "width")

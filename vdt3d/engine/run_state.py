@@ -10,8 +10,8 @@ from mmengine.logging import HistoryBuffer, MessageHub
 
 import vdt3d
 from vdt3d.engine.schedules import follow, same_schedule, state_of
-from vdt3d.utils.checkpoint import CheckpointError, plain
-from vdt3d.utils.loading import load_weights
+from vdt3d.models.weights.files import CheckpointError, plain
+from vdt3d.models.weights.load import load_weights
 from vdt3d.utils.random import rng_state, set_rng_state
 
 if TYPE_CHECKING:

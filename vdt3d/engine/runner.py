@@ -47,12 +47,12 @@ from vdt3d.engine.score_rules import metric_configs, with_rules
 from vdt3d.engine.validation import check_settings
 from vdt3d.engine.wandb_run import continue_wandb_run, keep_wandb_run
 from vdt3d.engine.work_dir import claim_together, latest_checkpoint, make_log_dir
-from vdt3d.models.inflate.weights import adapt
+from vdt3d.models.weights.adapt import adapt
+from vdt3d.models.weights.files import read_any, require_plain, state_dict_of, write_checkpoint
+from vdt3d.models.weights.load import MIN_MATCHED, load_weights
 from vdt3d.registry import LOOPS, RUNNERS
-from vdt3d.utils.checkpoint import read_any, require_plain, state_dict_of, write_checkpoint
 from vdt3d.utils.config_errors import config_errors
 from vdt3d.utils.files import write_aside
-from vdt3d.utils.loading import MIN_MATCHED, load_weights
 from vdt3d.utils.memory_format import to_channels_last
 
 _STARTED: defaultdict[str, count] = defaultdict(count)  # runs of this process by the second they began in

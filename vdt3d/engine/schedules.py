@@ -6,8 +6,8 @@ from mmengine.optim import OptimWrapper
 from mmengine.optim.scheduler.lr_scheduler import LRSchedulerMixin
 from mmengine.optim.scheduler.param_scheduler import _ParamScheduler
 
+from vdt3d.models.weights.files import CheckpointError, plain
 from vdt3d.registry import PARAM_SCHEDULERS
-from vdt3d.utils.checkpoint import CheckpointError, plain
 
 # What moves while a schedule is followed; everything else is its shape.
 _MOVING = {"last_step", "_global_step", "_last_value", "num_bad_epochs", "cooldown_counter", "best"}

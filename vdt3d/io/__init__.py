@@ -7,7 +7,6 @@ from vdt3d.io.dicom import list_series
 from vdt3d.io.dicom_seg import SegSource, check_segment_names, write_dicom_seg
 from vdt3d.io.nifti import write_nifti
 from vdt3d.io.read import fitting_options, read_image, read_label_map, read_volume
-from vdt3d.io.rle import RunLengths, mask_rows, read_masks, write_masks
 from vdt3d.io.scans import Scan, channel_files, find_scans, scan_name, with_series
 from vdt3d.io.series import CachedSeries, PictureSeries, Series, write_series
 from vdt3d.io.slices import SliceStack, find_slices, open_slices
@@ -16,7 +15,6 @@ __all__ = [
     "CachedSeries",
     "LazyArray",
     "PictureSeries",
-    "RunLengths",
     "Scan",
     "ScanError",
     "ScanWarning",
@@ -32,19 +30,16 @@ __all__ = [
     "fitting_options",
     "list_cases",
     "list_series",
-    "mask_rows",
     "open_slices",
     "read_case",
     "read_image",
     "read_label_map",
-    "read_masks",
     "read_record",
     "read_volume",
     "scan_name",
     "with_series",
     "write_case",
     "write_dicom_seg",
-    "write_masks",
     "write_nifti",
     "write_series",
 ]

@@ -1,6 +1,6 @@
 """Networks and what surrounds them; batches are (N, C, D, H, W)."""
 
-import vdt3d.utils.loading  # noqa: F401  (whoever builds a network has our safe `Pretrained`, with or without an engine)
+import vdt3d.models.weights.load  # noqa: F401  (whoever builds a network has our safe `Pretrained`, with or without an engine)
 from vdt3d.models.backbones import (
     MP3D,
     P3D,
@@ -12,6 +12,7 @@ from vdt3d.models.backbones import (
     ResNetNoStemStride,
     Swin3D,
     TorchvisionVideo,
+    UNet3D,
     VideoSwin,
     ViT3D,
     VolumeEncoder,
@@ -35,6 +36,7 @@ __all__ = [
     "RetinaNet3D",
     "Swin3D",
     "TorchvisionVideo",
+    "UNet3D",
     "ViT3D",
     "VideoSwin",
     "VolumeClassifier",

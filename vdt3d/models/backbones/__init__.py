@@ -8,6 +8,7 @@ from vdt3d.models.backbones.resnet2d import ResNetNoStemStride
 from vdt3d.models.backbones.resnet3d import ResNet3D
 from vdt3d.models.backbones.swin import Swin3D, VideoSwin
 from vdt3d.models.backbones.torchvision_video import TorchvisionVideo
+from vdt3d.models.backbones.unet3d import UNet3D
 from vdt3d.models.backbones.vit3d import BEiT3D, ViT3D
 from vdt3d.models.backbones.volume_encoder import VolumeEncoder
 from vdt3d.models.backbones.window_encoder import WindowEncoder
@@ -23,6 +24,7 @@ __all__ = [
     "ResNetNoStemStride",
     "Swin3D",
     "TorchvisionVideo",
+    "UNet3D",
     "ViT3D",
     "VideoSwin",
     "VolumeEncoder",

@@ -16,7 +16,8 @@ from torch import Tensor, nn
 from vdt3d.models.backbones.converting_encoder import ConvertingEncoder
 from vdt3d.models.backbones.feature_info import FeatureInfo
 from vdt3d.models.backbones.frozen_stages import FrozenStages
-from vdt3d.models.backbones.resnet3d import DEFAULT_INIT, VOLUME_NORMS, accept
+from vdt3d.models.backbones.resnet3d import DEFAULT_INIT, accept
+from vdt3d.models.layers.norms import volume_norm
 from vdt3d.models.layers.pseudo3d import KINDS, UNSTRIDED, PseudoBasic, PseudoBottleneck
 from vdt3d.models.layers.safe_conv import SafeConv3d
 from vdt3d.registry import MODELS
@@ -197,8 +198,7 @@ def _norm_of(norm_cfg: dict | None, channels: int) -> dict:
     Raises:
         ValueError: its groups do not divide the channels.
     """
-    norm_cfg = dict(norm_cfg or {"type": "GN"})
-    norm_cfg["type"] = VOLUME_NORMS.get(norm_cfg["type"], norm_cfg["type"])
+    norm_cfg = volume_norm(norm_cfg or {"type": "GN"})
     if norm_cfg["type"] == "GN":
         groups = norm_cfg.setdefault("num_groups", GROUPS)
         if channels % groups:

@@ -15,6 +15,7 @@ from vdt3d.models.backbones.feature_info import FeatureInfo
 from vdt3d.models.backbones.frozen_stages import FrozenStages
 from vdt3d.models.inflate.modules import exchange_volume_convs
 from vdt3d.models.layers.folded_conv import FoldedConv3d
+from vdt3d.models.layers.norms import volume_norm
 from vdt3d.models.layers.residual import (
     ResidualBlock,
     Stride,
@@ -34,7 +35,6 @@ ARCHITECTURES = {
     152: (bottleneck_convs, (3, 8, 36, 3)),
     200: (bottleneck_convs, (3, 24, 36, 3)),
 }
-VOLUME_NORMS = {"BN": "BN3d", "IN": "IN3d"}  # mmcv reads the short names as the norms of pictures
 DEFAULT_INIT = [
     {"type": "Kaiming", "layer": ["Conv3d", "SafeConv3d", "ACSConv3d"], "mode": "fan_out", "nonlinearity": "relu"},
     {"type": "Constant", "layer": ["_BatchNorm", "_InstanceNorm", "GroupNorm"], "val": 1},
@@ -121,8 +121,7 @@ class ResNet3D(FrozenStages):
         _accept_stages(num_stages, strides, dilations, out_indices, frozen_stages)
         if shortcut_type == "A" and (avg_down or force_downsample):
             raise ValueError("shortcut_type='A' has no convolution: use 'B' for avg_down and force_downsample")
-        norm_cfg = dict(norm_cfg or {"type": "BN3d"})
-        norm_cfg["type"] = VOLUME_NORMS.get(norm_cfg["type"], norm_cfg["type"])
+        norm_cfg = volume_norm(norm_cfg)
         self.depth_stride, self.unet_features, self.out_indices = depth_stride, unet_features, sorted(out_indices)
         self.norm_eval, self.frozen_stages = norm_eval, frozen_stages
 

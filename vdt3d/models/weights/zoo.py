@@ -12,7 +12,7 @@ import torch
 import yaml
 from mmengine.logging import print_log
 
-from vdt3d.utils.download import DownloadError, download, verify
+from vdt3d.models.weights.download import DownloadError, download, verify
 from vdt3d.utils.files import package_roots, write_aside
 
 INDEX = "model-index.yml"

@@ -14,11 +14,11 @@ from tempfile import TemporaryDirectory
 import numpy as np
 from PIL import Image
 
+from medseg.io.rle import CASE, RunLengths, mask_rows, read_masks, write_masks
 from vdt3d.io.arrays import read_numpy
 from vdt3d.io.checks import ScanError
 from vdt3d.io.nifti import write_nifti
 from vdt3d.io.read import read_label_map
-from vdt3d.io.rle import CASE, RunLengths, mask_rows, read_masks, write_masks
 from vdt3d.io.slices import check_gaps, find_slices, open_slices, slice_name
 from vdt3d.structures import LabelMap, Volume, affine_from_spacing, describe_grids
 

@@ -9,11 +9,11 @@ from torch import Tensor
 
 from vdt3d.models.backbones.p3d import ARCHITECTURES as P3D_ARCHITECTURES
 from vdt3d.models.backbones.resnet3d import ARCHITECTURES
-from vdt3d.models.inflate.layouts import KERNEL_DIMS, LAYOUTS, PICTURES, RESNET, SHARED_TABLE, TABLE, Layout
-from vdt3d.models.inflate.swin_names import torchvision_names
 from vdt3d.models.layers.group_transform import CONVERSIONS
 from vdt3d.models.layers.pseudo3d import PseudoBasic, PseudoBottleneck
 from vdt3d.models.layers.residual import basic_convs, bottleneck_convs
+from vdt3d.models.weights.layouts import KERNEL_DIMS, LAYOUTS, PICTURES, RESNET, SHARED_TABLE, TABLE, Layout
+from vdt3d.models.weights.swin_names import torchvision_names
 
 # the first convolution of a ResNet, and how the names of its stem change to ours
 STEMS: dict[str, dict[str, str]] = {

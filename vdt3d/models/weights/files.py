@@ -18,9 +18,9 @@ import torch
 from mmengine.runner.checkpoint import CheckpointLoader, get_torchvision_models
 from torch import Tensor
 
-from vdt3d.utils.download import download
+from vdt3d.models.weights.download import download
+from vdt3d.models.weights.zoo import cache_folder, fetch, hash_in
 from vdt3d.utils.files import write_aside
-from vdt3d.utils.zoo import cache_folder, fetch, hash_in
 
 # Where a checkpoint keeps its tensors: mmengine's and most; BEiT's and Swin's; DINO's, which has a student besides.
 CONTAINERS = ("state_dict", "model", "teacher")

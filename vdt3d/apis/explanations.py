@@ -14,8 +14,8 @@ from mmpretrain.structures import DataSample
 from torch import Tensor, nn
 from torchvision.models.detection.image_list import ImageList
 
+from vdt3d.apis.predictor import Predictor
 from vdt3d.engine.onnx_network import is_exported
-from vdt3d.engine.predictor import Predictor
 from vdt3d.explain import (
     ConceptReport,
     Score,

@@ -17,13 +17,13 @@ from mmengine.dataset import BaseDataset
 from mmengine.registry import init_default_scope
 
 from vdt3d.datasets.splits import deal
-from vdt3d.engine.comparison import EVALUATORS, cases_of
 from vdt3d.engine.hooks.test_notes import VALIDATION_CASES
 from vdt3d.engine.runner import Runner
 from vdt3d.engine.score_rules import follows_score
 from vdt3d.engine.work_dir import latest_checkpoint
 from vdt3d.evaluation.classification import score_report
 from vdt3d.evaluation.intervals import bootstrap_weights, interval, weighted_means
+from vdt3d.experiments.comparison import EVALUATORS, cases_of
 from vdt3d.registry import DATASETS
 from vdt3d.utils.files import write_aside, write_json
 

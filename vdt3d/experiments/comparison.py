@@ -16,9 +16,9 @@ from mmengine.config import Config
 from mmengine.dataset import BaseDataset
 from mmengine.registry import init_default_scope
 
-from vdt3d.engine.digests import config_digest
 from vdt3d.engine.runner import Runner
 from vdt3d.evaluation.comparison import comparison_table, markdown, percent
+from vdt3d.experiments.digests import config_digest
 from vdt3d.registry import DATASETS
 from vdt3d.utils.files import write_aside
 from vdt3d.visualization.comparison import saving_curves, score_curves

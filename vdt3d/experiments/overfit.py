@@ -17,9 +17,9 @@ from mmengine.hooks import Hook
 from mmengine.registry import init_default_scope
 from torch import Tensor, nn
 
-from vdt3d.engine.comparison import cases_of
-from vdt3d.engine.lr_finder import no_default_hooks
 from vdt3d.engine.runner import Runner
+from vdt3d.experiments.comparison import cases_of
+from vdt3d.experiments.lr_finder import no_default_hooks
 from vdt3d.registry import DATASETS
 from vdt3d.utils.files import write_json
 

@@ -6,9 +6,9 @@ from mmcv.cnn import build_norm_layer
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
-from medseg.models.layers import volume_norm
 from vdt3d.models.backbones.feature_info import FeatureInfo
 from vdt3d.models.backbones.resnet3d import DEFAULT_INIT
+from vdt3d.models.layers.norms import volume_norm
 from vdt3d.models.layers.safe_conv import SafeConv3d
 from vdt3d.registry import MODELS
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from vdt3d.models.inflate.kernels import COLOURS, FILLINGS, fit_input_channels, inflate_kernel
-from vdt3d.models.inflate.recognition import Found, nearest, recognise
-from vdt3d.utils.checkpoint import CheckpointError
-from vdt3d.utils.loading import names_in
+from vdt3d.models.weights.files import CheckpointError
+from vdt3d.models.weights.load import names_in
+from vdt3d.models.weights.recognition import Found, nearest, recognise
 
 Fit = Callable[[Tensor, int], Tensor]
 KERNEL_DIMS = (4, 5)  # of pictures and of volumes

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from vdt3d.engine.predictor import Predictor
+from vdt3d.apis.predictor import Predictor
 from vdt3d.inference import Classified, scan_report, table_rows
 from vdt3d.inference.findings import COLUMNS
 from vdt3d.io import Scan, SegSource, write_dicom_seg, write_nifti

@@ -16,13 +16,13 @@ from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 
 import vdt3d
+from vdt3d.apis.predictor import Predictor, answer_of
 from vdt3d.engine.ensemble import let_answer, loaded
 from vdt3d.engine.onnx_network import AXES, META, OnnxNetwork, Sizes, digest, is_exported, of_extra
-from vdt3d.engine.predictor import Predictor, answer_of
 from vdt3d.inference.ensemble import Network
 from vdt3d.models.layers.folded_conv import FoldedConv3d
 from vdt3d.models.layers.safe_conv import SafeConv3d
-from vdt3d.utils.checkpoint import plain, read_any
+from vdt3d.models.weights.files import plain, read_any
 from vdt3d.utils.files import write_aside
 
 TOLERANCE = 1e-4  # of the greatest score

@@ -10,7 +10,7 @@ from mmengine.logging import print_log
 from mmengine.registry import WEIGHT_INITIALIZERS
 from torch import Tensor, nn
 
-from vdt3d.utils.checkpoint import CheckpointError, read_any, state_dict_of
+from vdt3d.models.weights.files import CheckpointError, read_any, state_dict_of
 
 MIN_MATCHED = 0.9
 _WRAPPERS = ("module.", "_orig_mod.", "model.", "backbone.")  # of DDP, torch.compile, Lightning and whole models

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from medseg.io import mask_rows, write_masks
 from vdt3d.datasets.synthetic.folder import made_once
-from vdt3d.io import mask_rows, write_masks
 
 # organ: signal, centre and semi-axes (z, y, x), where the scan reaches from -1 to 1 along each axis. A border of the
 # stomach lies in the large bowel.

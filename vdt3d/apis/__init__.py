@@ -1,0 +1,1 @@
+"""Use of trained models: prediction, prediction files, export, explanations."""

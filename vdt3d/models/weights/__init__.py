@@ -1,0 +1,1 @@
+"""Pretrained weights: files, downloads, recognition, adaptation, loading."""
