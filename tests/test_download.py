@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from web import Served, Web, serving
 
+from vdt3d.models.weights import download as module
 from vdt3d.models.weights.download import DownloadError, download, sha256_of, verify
-from vdt3d.utils import download as module
 
 CONTENT = bytes(range(250)) * 20  # 5000 bytes
 SHA256 = hashlib.sha256(CONTENT).hexdigest()

@@ -18,10 +18,10 @@ import medseg.datasets
 import medseg.models  # noqa: F401
 import vdt3d.inference
 import vdt3d.transforms  # noqa: F401
+from vdt3d.apis import export as exports
 from vdt3d.apis.explanations import Explainer
 from vdt3d.apis.predictor import Predictor
 from vdt3d.cli import main, parser_of
-from vdt3d.engine import export as exports
 from vdt3d.engine.ensemble import loaded
 from vdt3d.engine.onnx_network import META, OnnxNetwork, described
 from vdt3d.io import read_label_map, write_nifti
