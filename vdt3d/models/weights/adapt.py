@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from vdt3d.models.inflate.kernels import COLOURS, FILLINGS, fit_input_channels, inflate_kernel
 from vdt3d.models.weights.files import CheckpointError
-from vdt3d.models.weights.load import names_in
+from vdt3d.models.weights.names import find_naming
 from vdt3d.models.weights.recognition import Found, nearest, recognise
 
 Fit = Callable[[Tensor, int], Tensor]
@@ -32,7 +32,9 @@ class Adapted:
     hint: str
 
 
-def adapt(state: Mapping[str, Tensor], target: nn.Module, *, how: str | None, name: str) -> Adapted:
+def adapt(
+    state: Mapping[str, Tensor], target: nn.Module, *, how: str | None, name: str, exact: bool = False
+) -> Adapted:
     """Make a checkpoint fit a model, as far as that can be done without loss.
 
     Its layout is recognised, its names become ours, 2D kernels get a depth (``inflate``), and the first convolution
@@ -44,6 +46,7 @@ def adapt(state: Mapping[str, Tensor], target: nn.Module, *, how: str | None, na
         target: the model, which is not changed.
         how: 'i3d' or 'centre', where the file's kernels are 2D and the model's have a depth.
         name: of the file, for messages.
+        exact: change names alone, no tensor.
 
     Raises:
         CheckpointError: the file is of another network than the model's (depth, shortcuts, stem, ...), or 2D kernels
@@ -60,8 +63,11 @@ def adapt(state: Mapping[str, Tensor], target: nn.Module, *, how: str | None, na
     versions = [state]
     if found.renames or found.copies:
         versions.append(found.renamed(state))
-    state = max(versions, key=lambda version: sum(new in wanted for new in names_in(wanted, version).values()))
-    given = {new: old for old, new in names_in(wanted, state).items()}
+    namings = [find_naming(wanted, version).names for version in versions]
+    best = max(range(len(versions)), key=lambda index: sum(new in wanted for new in namings[index].values()))
+    state, given = versions[best], {new: old for old, new in namings[best].items()}
+    if exact:
+        return Adapted(dict(state), found, (), hint)
     shapes = {given[key]: value.shape for key, value in wanted.items() if key in given}  # in the model's order
     try:
         fitted, notes = inflate(state, shapes, how, _fit_of(target), _own_fits(target, given))
