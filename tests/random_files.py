@@ -207,7 +207,7 @@ def slices(folder: Path, rng: np.random.Generator) -> Input:
         "one missing": one.unlink,
         "one twice": lambda: (scan / f"again_{one.name}").write_bytes(one.read_bytes()),
     }
-    return Input(lambda: as_read(scan), lambda: slices_content(scan, len(array)), damages)
+    return Input(lambda: as_read(scan), lambda: slices_content(scan), damages)
 
 
 def dicom(folder: Path, rng: np.random.Generator) -> Input:

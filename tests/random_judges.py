@@ -97,6 +97,7 @@ def exact_sform(raw: bytes, content: Content) -> np.ndarray:
     """Return the sform of NIfTI-1 where its corners are ITK's to a tenth of a voxel, else ITK's affine.
 
     ITK straightens the axes of an sform and takes their steps from pixdim. By the standard the sform is the affine.
+    Where its steps are not pixdim's to a thousandth, the header contradicts itself, and ITK's choice stands.
     """
     affine, corner = content["affine"], [*content["voxels"].shape[::-1], 1]
     order = "<" if raw[:4] == (348).to_bytes(4, "little") else ">"
@@ -104,25 +105,9 @@ def exact_sform(raw: bytes, content: Content) -> np.ndarray:
     sform = np.eye(4)
     sform[:3] = np.reshape(struct.unpack_from(order + "12f", raw, 280), (3, 4))
     sform[:3] *= {1: 1e3, 3: 1e-3}.get(raw[123] & 7, 1)  # metres and micrometres
-    apart = np.abs(sform - affine)[:3] @ corner
-    return sform if code > 0 and apart.max() < 0.1 * np.linalg.norm(affine[:3, :3], axis=0).min() else affine
-
-
-def nifti1(raw: bytes, order: str) -> bytes:
-    """Return a NIfTI-2 file, whose byte order is "<" or ">", as NIfTI-1."""
-    if not raw[4:].startswith(b"n+2\0"):
-        raise ValueError("no NIfTI-2")
-    head = bytearray(352)
-    try:
-        for layout, place, layout2, place2 in FIELDS:
-            struct.pack_into(order + layout, head, place, *struct.unpack_from(order + layout2, raw, place2))
-    except (struct.error, OverflowError) as error:
-        raise ValueError(f"no NIfTI-1 can hold it: {error}") from error
-    struct.pack_into(order + "i", head, 0, 348)
-    struct.pack_into(order + "f", head, 108, 352)
-    head[344:348] = b"n+1\0"
-    (begin,) = struct.unpack_from(order + "q", raw, 168)
-    return bytes(head) + raw[begin:]
+    steps, scale = (np.linalg.norm(each[:3, :3], axis=0) for each in (affine, sform))
+    near = (np.abs(sform - affine)[:3] @ corner).max() < 0.1 * steps.min()
+    return sform if code > 0 and near and np.allclose(scale, steps, rtol=1e-3, atol=0) else affine
 
 
 # ---- NRRD and MetaImage ----
@@ -159,7 +144,8 @@ def nrrd_content(path: Path) -> Content:
     order = {"little": "<", "big": ">"}[field.get("endian", "little").lower()]
     vectors = re.findall(r"\(([^)]*)\)", field["space directions"])
     axes = np.array([[float(number) for number in vector.split(",")] for vector in vectors]).T
-    (origin,) = re.findall(r"^\(([^)]*)\)$", field["space origin"])
+    # The standard leaves the origin open; ITK's is 0 then.
+    (origin,) = re.findall(r"^\(([^)]*)\)$", field.get("space origin", "(0,0,0)"))
     affine = affine_of(axes, [float(number) for number in origin.split(",")])
     sign = np.diag([*NRRD_SPACES[field["space"].lower()], 1])
     dtype = np.dtype(order + NRRD_TYPES[field["type"].lower()])
@@ -183,7 +169,7 @@ META_TYPES = {
 def metaimage_content(path: Path) -> Content:
     """Read a MetaImage file of one part: https://docs.itk.org/en/latest/learn/metaio.html."""
     head, end, data = path.read_bytes().partition(b"ElementDataFile = LOCAL\n")
-    pairs = [line.split(" = ", 1) for line in head.decode("latin-1").splitlines()]
+    pairs = [line.split(" = ", 1) for line in head.decode("latin-1").rstrip("\n").split("\n")]
     field = {name: value.strip() for name, value in pairs}
     flag = {"True": True, "False": False}
     if not end or field["ObjectType"] != "Image" or field["NDims"] != "3" or not flag[field["BinaryData"]]:
@@ -196,8 +182,11 @@ def metaimage_content(path: Path) -> Content:
     order = ">" if flag[field["BinaryDataByteOrderMSB"]] else "<"
     dtype = np.dtype(order + META_TYPES[field["ElementType"]])
     spacing = np.array(field["ElementSpacing"].split(), float)
-    axes = np.array(field["TransformMatrix"].split(), float).reshape(3, 3).T * spacing  # stored axis by axis
-    affine = affine_of(axes, np.array(field["Offset"].split(), float))
+    # Directions and offset are optional: their defaults are the world's axes and 0.
+    axes = (
+        np.array(field.get("TransformMatrix", "1 0 0 0 1 0 0 0 1").split(), float).reshape(3, 3).T * spacing
+    )  # stored axis by axis
+    affine = affine_of(axes, np.array(field.get("Offset", "0 0 0").split(), float))
     return {"voxels": array_of(data, dtype, map(int, field["DimSize"].split())), "affine": LPS_TO_RAS @ affine}
 
 
@@ -225,15 +214,18 @@ def numpy_content(path: Path) -> Content:
     return {"voxels": array_of(data, dtype, shape[::-1]), "affine": np.eye(4)}
 
 
-def slices_content(folder: Path, count: int) -> Content:
-    """Read a folder of grey PNG with OpenCV, ``count`` of them, in the order of the last numbers in their names.
+def slices_content(folder: Path) -> Content:
+    """Read a folder of grey PNG with OpenCV, in the order of the last numbers in their names.
+
+    A folder that lacks its first or last slice is a valid one of fewer slices; any other lacks a number.
 
     Raises:
         ValueError: they make up no volume, or two have one number.
     """
     files = {int(re.findall(r"\d+", path.stem)[-1]): path for path in folder.iterdir()}
     planes = [cv2.imread(str(files[number]), cv2.IMREAD_UNCHANGED) for number in sorted(files)]
-    if len(planes) != count or len(list(folder.iterdir())) != count or any(plane is None for plane in planes):
+    gaps = np.diff(sorted(files)) != 1
+    if gaps.any() or len(list(folder.iterdir())) != len(files) or any(plane is None for plane in planes):
         raise ValueError("slices that are missing, doubled or damaged")
     if len({(plane.shape, plane.dtype) for plane in planes}) > 1:
         raise ValueError("slices that differ")
