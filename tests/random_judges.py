@@ -110,6 +110,23 @@ def exact_sform(raw: bytes, content: Content) -> np.ndarray:
     return sform if code > 0 and near and np.allclose(scale, steps, rtol=1e-3, atol=0) else affine
 
 
+def nifti1(raw: bytes, order: str) -> bytes:
+    """Return a NIfTI-2 file, whose byte order is "<" or ">", as NIfTI-1."""
+    if not raw[4:].startswith(b"n+2\0"):
+        raise ValueError("no NIfTI-2")
+    head = bytearray(352)
+    try:
+        for layout, place, layout2, place2 in FIELDS:
+            struct.pack_into(order + layout, head, place, *struct.unpack_from(order + layout2, raw, place2))
+    except (struct.error, OverflowError) as error:
+        raise ValueError(f"no NIfTI-1 can hold it: {error}") from error
+    struct.pack_into(order + "i", head, 0, 348)
+    struct.pack_into(order + "f", head, 108, 352)
+    head[344:348] = b"n+1\0"
+    (begin,) = struct.unpack_from(order + "q", raw, 168)
+    return bytes(head) + raw[begin:]
+
+
 # ---- NRRD and MetaImage ----
 
 NRRD_TYPES = {
