@@ -247,6 +247,14 @@ def test_features_of_a_registered_network():
     assert backbone.eval()(torch.zeros(1, 1, 32, 32, 32))[0].shape == (1, 512, 1, 1, 1)
 
 
+@pytest.mark.parametrize("how", ["i3d", "2.5d"])
+def test_a_registered_network_that_returns_scores_is_refused_by_name(how):
+    with pytest.raises(ConversionError, match=r"InceptionV3 returns a list of NoneType, Tensor"):
+        Convert2d(dict(type="mmpretrain.InceptionV3"), how)
+    with pytest.raises(ConversionError, match=r"AlexNet returns sizes \[\(1, 256, 5, 5\)\]"):
+        Convert2d(dict(type="mmpretrain.AlexNet"), how)
+
+
 def test_every_branch_that_reads_the_input_takes_its_channels():
     backbone = Convert2d(dict(type="mmpretrain.RepVGG", arch="A0", out_indices=(0,)), "2.5d", in_channels=2)
     assert {backbone.network.stem.branch_3x3.conv.in_channels, backbone.network.stem.branch_1x1.conv.in_channels} == {2}

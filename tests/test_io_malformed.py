@@ -265,6 +265,7 @@ NRRD = {
         "units pixel",
         "true geometry",
     ),
+    "a blank in a number": (b"(1,0,0)", b"(1 5,0,0)", r"space directions \(1 5,0,0\)", "true geometry"),
     "a damaged number": (b"(1,0,0)", b"(1&5,0,0)", r"space directions \(1&5,0,0\)", "true geometry"),
     "too small": (b"sizes: 20", b"sizes: 2", "400 bytes of voxels expected, 4000 found", AGAIN),
     "two units": (b"space origin", b'space units: "mm" "mm" "cm"\nspace origin', "units cm, mm", "true geometry"),

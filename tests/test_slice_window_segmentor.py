@@ -1,11 +1,16 @@
 """2D segmentors over windows of slices: what they answer, learn and refuse, and that 2D weights keep their meaning."""
 
+from functools import partial
+from pathlib import Path
+
+import mmseg
 import numpy as np
 import pytest
 import torch
 import torchvision
+from mmengine.config import Config
 from mmengine.registry import DefaultScope
-from torch import nn
+from torch import Tensor, nn
 
 from medseg.models import PictureUNetNeck, SliceWindowSegmentor
 from vdt3d.models.backbones.picture_encoder import announced, take_channels
@@ -59,6 +64,14 @@ SEGMENTORS = {
         "decode_head": {"type": "UPerHead", "channels": 8, "norm_cfg": BN, **FOUR},
     },
 }
+SEGMENTORS["OCRNet"] = {
+    "num_stages": 2,
+    "backbone": RESNET,
+    "decode_head": [
+        {"type": "FCNHead", "channels": 8, "num_convs": 1, "concat_input": False, "norm_cfg": BN},
+        {"type": "OCRHead", "channels": 8, "ocr_channels": 4, "norm_cfg": BN},
+    ],
+}
 ENCODER = {
     "backbone": {"type": "PictureEncoder", "model": "torchvision.resnet18"},
     "neck": {"type": "PictureUNetNeck", "channels": [4, 4, 8, 8]},
@@ -100,13 +113,36 @@ def test_segmentors_and_encoders_learn_from_windows(name, slices):
     model = segmentor(SEGMENTORS[name], window={"slices": slices})
     windows = torch.rand(2, 1, slices, 64, 64)
     losses = model.loss(windows, [labelled(slices, seed=0), labelled(slices, seed=1)])
-    assert ("loss_aux0_dice" in losses) == (name == "UNet")
+    assert ("loss_aux0_dice" in losses) == (name in ("UNet", "OCRNet"))
     assert all(loss.isfinite() for loss in losses.values())
     sum(losses.values()).backward()
     first = next(module for module in model.modules() if isinstance(module, nn.Conv2d))
     assert first.weight.shape[1] == slices
     assert first.weight.grad.abs().amax(dim=(0, 2, 3)).min() > 0  # every slice is looked at
     assert model.eval().encode_decode(windows).shape == (2, 2, 1, 64, 64)
+
+
+def test_a_cascade_passes_the_logits_of_each_head_to_the_next():
+    """Half of the loss of the first head is added; its logits reach the second, as in mmsegmentation's cascade."""
+    parts = SEGMENTORS["OCRNet"]
+    first, second = parts["decode_head"]
+    model = segmentor(parts | {"decode_head": [first | {"loss_weight": 0.5, "dropout_ratio": 0}, second]}).eval()
+    windows, samples = torch.rand(2, 1, model.window.slices, 64, 64), [labelled(model.window.slices)] * 2
+    with torch.no_grad():
+        features = model.extract_feat(windows)
+        coarse = model.decode_head[0](features)
+        fine = model.decode_head[1](features, coarse)
+        terms = model.loss(windows, samples)
+
+    def upscaled(logits: Tensor) -> Tensor:
+        full = nn.functional.interpolate(logits, (64, 64), mode="bilinear", align_corners=False)
+        return full.unflatten(1, (2, 1))
+
+    torch.testing.assert_close(model.encode_decode(windows), upscaled(fine))
+    for name, weight, logits in (("loss_", 1, fine), ("loss_aux0_", 0.5, coarse)):
+        for term, value in model.score_losses(upscaled(logits), samples, windows.shape[2:]).items():
+            torch.testing.assert_close(terms[name + term], weight * value)
+    assert {"decode_head.0.conv_seg.weight", "decode_head.1.conv_seg.weight"} <= model.state_dict().keys()
 
 
 def test_a_whole_scan_is_labelled_slice_by_slice():
@@ -187,6 +223,13 @@ def test_each_window_may_be_scaled_by_itself():
         ({"window": {"edge": "zero"}, "data_preprocessor": {"mean": 1.0}}, "normalise in the pipeline"),
         ({"decode_head": TINY["decode_head"] | {"loss_decode": {"type": "CrossEntropyLoss"}}}, "loss_decode"),
         ({"decode_head": {"type": "OCRHead", "channels": 4, "ocr_channels": 4}}, "another head"),
+        ({"decode_head": [TINY["decode_head"]] * 2}, "FCNHead cannot follow"),
+        ({"decode_head": [TINY["decode_head"]], "num_stages": 2}, "num_stages=2"),
+        ({"decode_head": []}, "a decode_head"),
+        ({"decode_head": TINY["decode_head"] | {"in_channels": 7}}, "FCNHead has in_channels=7.* 4 channels"),
+        ({"pretrained": "open-mmlab://resnet50_v1c"}, "'pretrained'.*load_from"),
+        ({"train_cfg": {}}, "'train_cfg'"),
+        ({"num_clases": 2}, "'num_clases'.*'num_classes'"),
         ({"test_cfg": {"thresholds": 0.4}, "regions": None}, "thresholds"),
         ({"neck": {"type": "PictureUNetNeck", "channels": [4]}}, "one step for each"),
     ],
@@ -280,7 +323,7 @@ def test_an_encoder_that_cannot_be_is_refused():
         MODELS.build({"type": "PictureEncoder", "model": "torchvision.resnet18", "out_indices": (0, 5)})
     with pytest.raises(ValueError, match="no convolution"):
         take_channels(nn.Linear(3, 2), 5)
-    with pytest.raises(ValueError, match="no maps of it"):
+    with pytest.raises(ValueError, match="Sequential returns sizes"):
         announced(nn.Sequential(nn.Conv2d(1, 2, 5)), 1)
 
 
@@ -304,16 +347,67 @@ VIT = {"patch_size": 16, "embed_dims": 8, "num_layers": 1, "num_heads": 1, "out_
         ),
         ({"decode_head": {"type": "DAHead", "channels": 4, "pam_channels": 2}}, "DAHead"),
         ({"decode_head": {"type": "CCHead", "channels": 4}}, "CCHead.*compiled"),
-        ({"decode_head": [TINY["decode_head"]] * 2}, "decode_head is a list"),
+        ({"decode_head": {"type": "mmseg.PointHead", "channels": 4}}, "PointHead"),
+        ({"decode_head": [{"type": "DAHead", "channels": 4, "pam_channels": 2}] * 2}, "DAHead returns a tuple"),
+        ({"decode_head": {"type": "Mask2FormerHead", "channels": 4}}, "Mask2FormerHead"),
+        ({"decode_head": {"type": "DDRHead", "channels": 4}}, "DDRHead.*training"),
+        ({"backbone": {"type": "PIDNet"}}, "PIDNet.*training"),
+        ({"backbone": {"type": "InceptionV3"}}, "InceptionV3.*NoneType, Tensor"),
         ({"backbone": {"type": "BEiT", "img_size": 64, **VIT}}, "BEiT.*192"),
         ({"backbone": {"type": "VisionTransformer", "output_cls_token": True, **VIT}}, "VisionTransformer.*list"),
     ],
-    ids=["tuple", "triple", "compiled", "cascade", "one size", "class token"],
+    ids=lambda value: value.partition(".")[0] if isinstance(value, str) else "",
 )
 def test_parts_that_do_not_fit_are_refused_by_name(changes, words):
     config = {"type": "SliceWindowSegmentor", "num_classes": 2, "window": {"slices": 3}, **TINY, **changes}
     with pytest.raises(ValueError, match=words):
         MODELS.build(config)
+
+
+BASES = {path.stem: path for path in Path(mmseg.__file__).parent.glob(".mim/configs/_base_/models/*.py")}
+REFUSED_BASES = {
+    "ccnet_r50-d8": "CCHead.*compiled",
+    "danet_r50-d8": "DAHead returns a tuple",
+    "dpt_vit-b16": "VisionTransformer returns a list",
+    "encnet_r50-d8": "EncHead.*use_se_loss",
+    "fpn_poolformer_s12": "FPN has in_channels",  # of a ResNet; the configs built on it replace them
+    "icnet_r50-d8": "ICNet returns sizes",
+    "pointrend_r50": "PointHead",
+    "psanet_r50-d8": "PSAHead.*compiled",
+    "san_vit-b16": "'image_encoder'.*SAN",
+    "upernet_beit": "BEiT fails on inputs.*192",
+    "upernet_convnext": "FCNHead has in_channels=384",  # of a narrower network; likewise
+    "upernet_mae": "MAE fails on inputs.*192",
+    "vpd_sd": "VPD",
+}
+
+
+@pytest.mark.parametrize("name", sorted(BASES))
+def test_base_models_of_mmsegmentation_are_built_or_refused_by_name(name, monkeypatch):
+    model = Config.fromfile(BASES[name]).model.to_dict()
+    for key in ("pretrained", "data_preprocessor", "train_cfg", "test_cfg"):
+        model.pop(key, None)
+    for head in (model.get("decode_head"), model.get("auxiliary_head")):
+        for each in head if isinstance(head, list) else [head or {}]:
+            each.pop("loss_decode", None)
+            each.pop("num_classes", None)
+    if model.get("backbone", {}).get("type") == "HRNet":  # of whose modules one is enough
+        for stage in ("stage3", "stage4"):
+            model["backbone"]["extra"][stage]["num_modules"] = 1
+    preprocessor = MODELS.build({"type": "VolumeDataPreprocessor"})
+    monkeypatch.setattr(torch, "linspace", partial(torch.linspace, device="cpu"))  # for rates of dropped paths
+    model |= {"type": "SliceWindowSegmentor", "window": {"slices": 3}, "data_preprocessor": preprocessor}
+    with torch.device("meta"):
+        if name in REFUSED_BASES:
+            with pytest.raises(ValueError, match=REFUSED_BASES[name]):
+                MODELS.build(model | {"num_classes": 2})
+        else:
+            MODELS.build(model | {"num_classes": 2})
+
+
+def test_all_base_models_of_mmsegmentation_are_found():
+    assert len(BASES) >= 45
+    assert REFUSED_BASES.keys() <= BASES.keys()
 
 
 def test_the_decoder_meets_odd_sizes():

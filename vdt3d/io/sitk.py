@@ -178,9 +178,9 @@ def _check_nrrd_geometry(path: Path, header: dict[str, str]) -> float:
     """Return the millimetres in its unit of length; refuse a header that does not place all three axes of space."""
     if header.get("dimension", "") in ("", "1", "2"):
         return 1.0  # it is no NRRD or no volume, which reading notices
-    for key, number in {"sizes": int, "spacings": float, "space directions": float, "space origin": float}.items():
+    for key in ("dimension", "sizes", "spacings", "space directions", "space origin"):
         try:
-            list(map(number, re.sub(r"[(),]|none", " ", header.get(key, "")).split()))
+            _check_nrrd_numbers(key, header.get(key, ""))
         except ValueError as error:
             raise ScanError(path, f"its header states the {key} {header[key]}", TRUE_GEOMETRY) from error
     directions = re.findall(r"none|\([^)]*\)", header.get("space directions", ""))
@@ -196,6 +196,20 @@ def _check_nrrd_geometry(path: Path, header: dict[str, str]) -> float:
     if len(units) > 3:  # of channels or time, the unit is another
         units = [unit for unit in units if unit in MILLIMETRES]
     return _millimetres(path, units)
+
+
+def _check_nrrd_numbers(key: str, value: str) -> None:
+    """Check a list of numbers, or of vectors of three numbers: SimpleITK reads the beginning of a damaged one.
+
+    Raises:
+        ValueError: a number is damaged, a vector is too short or too long, or there are other characters between them.
+    """
+    if not key.startswith("space "):
+        list(map(int if key in ("dimension", "sizes") else float, value.split()))
+    elif rest := re.sub(r"\([^()]*\)|none", "", value).strip():
+        raise ValueError(f"'{rest}' is not a vector")
+    for vector in re.findall(r"\(([^()]*)\)", value):
+        _x, _y, _z = map(float, vector.split(","))
 
 
 def _nrrd_header(path: Path) -> tuple[dict[str, str], int]:

@@ -1,5 +1,6 @@
 """SliceWindowSegmentor: any 2D segmentation network over windows of neighbouring slices, which become its channels."""
 
+import inspect
 from collections.abc import Mapping, Sequence
 from typing import Literal
 
@@ -14,13 +15,43 @@ from medseg.models.segmentors.scan_segmentor import ScanSegmentor
 from medseg.models.targets import LabelScheme
 from vdt3d.models.backbones.feature_info import FeatureInfo
 from vdt3d.models.backbones.picture_encoder import announced_behind, maps_like
-from vdt3d.models.backbones.window_backbone import fed, picture_part, window_backbone
+from vdt3d.models.backbones.window_backbone import check_channels, check_supported, fed, picture_part, window_backbone
 from vdt3d.models.probing import probe_output
 from vdt3d.registry import MODELS
 from vdt3d.structures import SegmentationSample, SliceWindow
+from vdt3d.utils.signatures import nearest
 
 HEAD_SIDE = 1024  # of the image for whose maps a head is tried: LRASPPHead pools over 49 x 49 places
 AUXILIARY_WEIGHT = 0.4  # of an auxiliary head in the loss, as in mmsegmentation's configs
+TEXT = "networks with a text encoder (SAN) are not supported; choose the config of an EncoderDecoder"
+REMEDIES = {  # for settings of mmsegmentation's segmentors that are not supported
+    "pretrained": "set load_from in the config instead",
+    "train_cfg": "leave it out, training has no further settings",
+    "text_encoder": TEXT,
+    "image_encoder": TEXT,
+}
+
+
+class HeadCascade(nn.ModuleList):
+    """Heads of which each but the first reads the logits of the head before it too (OCRNet).
+
+    State-dict keys are those of mmsegmentation's ``CascadeEncoderDecoder``.
+    """
+
+    def forward(self, features: Sequence[Tensor]) -> Tensor:
+        """Return the logits (N, K, h, w) of the last head."""
+        return _all_logits(self, features)[-1]
+
+
+def _all_logits(head: nn.Module, features: Sequence[Tensor]) -> list[Tensor]:
+    """Return the logits of each head of a cascade, in its order, or those of a single head."""
+    if not isinstance(head, HeadCascade):
+        return [head(features)]
+    first, *others = head
+    logits = [first(features)]
+    for each in others:
+        logits.append(each(features, logits[-1]))
+    return logits
 
 
 @MODELS.register_module()
@@ -36,7 +67,8 @@ class SliceWindowSegmentor(ScanSegmentor):
     Args:
         backbone: of mmsegmentation or mmpretrain, ``dict(type='PictureEncoder', model='torchvision.resnet18')``, or a
             ``WindowEncoder``, which is told ``in_channels`` and ``window``.
-        decode_head: of mmsegmentation; its scores are judged by ``loss_decode`` below.
+        decode_head: of mmsegmentation; its scores are judged by ``loss_decode`` below. A list is a cascade, see
+            ``HeadCascade``: the heads before the last are supervised as auxiliary heads are.
         neck: of mmsegmentation, or ``dict(type='PictureUNetNeck')``.
         auxiliary_head: one or several heads that are supervised too, each with its ``loss_weight``, 0.4 if not given.
         num_classes: labels to tell apart, background included.
@@ -55,15 +87,18 @@ class SliceWindowSegmentor(ScanSegmentor):
             but the background, or of the regions; 0 for none.
         test_cfg: as ``VolumeSegmentor``'s; a ``SliceWindowInferer`` is told the window.
         data_preprocessor, init_cfg: as ``VolumeSegmentor``'s.
+        num_stages: number of heads in ``decode_head``, as the config of a ``CascadeEncoderDecoder`` has it.
+        unsupported: settings of other segmentors, which are refused.
 
     Raises:
-        ValueError: something does not fit; slices of zeros (``edge``) and a preprocessor that moves zero.
+        ValueError: a part or a setting is missing, not supported, or does not fit the others; ``edge="zero"`` with a
+            preprocessor that moves zero.
     """
 
     def __init__(
         self,
-        backbone: dict,
-        decode_head: dict,
+        backbone: dict | None = None,
+        decode_head: dict | Sequence[dict] | None = None,
         neck: dict | None = None,
         auxiliary_head: dict | Sequence[dict] | None = None,
         *,
@@ -79,7 +114,11 @@ class SliceWindowSegmentor(ScanSegmentor):
         test_cfg: dict | None = None,
         data_preprocessor: dict | nn.Module | None = None,
         init_cfg: dict | list[dict] | None = None,
+        num_stages: int | None = None,
+        **unsupported: object,
     ):
+        stages = [decode_head] if isinstance(decode_head, dict) else [dict(head) for head in decode_head or ()]
+        _check_settings(backbone, stages, num_stages, unsupported)
         super().__init__(data_preprocessor, init_cfg)
         self.window = SliceWindow.of(window)
         if self.window.edge == "zero" and not _keeps_zero(self.data_preprocessor):
@@ -96,13 +135,14 @@ class SliceWindowSegmentor(ScanSegmentor):
         self.neck, infos = None, found
         if neck is not None:
             channels = [info.channels for info in infos]
+            check_channels(neck, channels)
             told = {"embed_dim": channels[0]} if neck["type"] == "Feature2Pyramid" else {"in_channels": channels}
             self.neck = picture_part({**told, **neck})
             infos = announced_behind(self.neck, infos)
-        self.decode_head = self._head(decode_head, infos)
         others = [auxiliary_head] if isinstance(auxiliary_head, dict) else auxiliary_head or ()
         others = [dict(head) for head in others]
-        self.auxiliary_weights = [head.pop("loss_weight", AUXILIARY_WEIGHT) for head in others]
+        self.auxiliary_weights = [head.pop("loss_weight", AUXILIARY_WEIGHT) for head in [*stages[:-1], *others]]
+        self.decode_head = self._head(decode_head if isinstance(decode_head, dict) else stages, infos)
         self.auxiliary_head = nn.ModuleList(self._head(head, infos) for head in others)
 
         self.presence_weight = presence_weight
@@ -125,10 +165,12 @@ class SliceWindowSegmentor(ScanSegmentor):
 
     def encode_decode(self, inputs: Tensor, batch_data_samples: Sequence[SegmentationSample] | None = None) -> Tensor:
         """The scores (N, K, t, H, W) of windows (N, C, n, H, W)."""
-        return self._scores(self.decode_head, self.extract_feat(inputs), inputs.shape[3:])
+        return self._scores(self.decode_head(self.extract_feat(inputs)), inputs.shape[3:])
 
     def loss(self, inputs: Tensor, data_samples: Sequence[SegmentationSample]) -> dict[str, Tensor]:
         """The terms of the loss as ``loss_<term>``, those of the further heads as ``loss_aux<k>_<term>``.
+
+        The further heads are those before the last of a cascade, then the auxiliary heads.
 
         Raises:
             ValueError: the windows are not those of the model.
@@ -143,9 +185,11 @@ class SliceWindowSegmentor(ScanSegmentor):
                 said.float(), self._present(targets)
             )
         features = self._joined(features)
-        for index, head in enumerate([self.decode_head, *self.auxiliary_head]):
+        *earlier, last = _all_logits(self.decode_head, features)
+        further = [*earlier, *(head(features) for head in self.auxiliary_head)]
+        for index, logits in enumerate([last, *further]):
             name, weight = (f"aux{index - 1}_", self.auxiliary_weights[index - 1]) if index else ("", 1)
-            parts = self.loss_decode.parts(self._scores(head, features, inputs.shape[3:]), targets)
+            parts = self.loss_decode.parts(self._scores(logits, inputs.shape[3:]), targets)
             losses |= {f"loss_{name}{term}": weight * value for term, value in parts.items()}
         return losses
 
@@ -171,8 +215,9 @@ class SliceWindowSegmentor(ScanSegmentor):
     def _joined(self, features: Sequence[Tensor]) -> Sequence[Tensor]:
         return features if self.neck is None else self.neck(features)
 
-    def _scores(self, head: nn.Module, features: Sequence[Tensor], size: Sequence[int]) -> Tensor:
-        scores = functional.interpolate(head(features), tuple(size), mode="bilinear", align_corners=False)
+    def _scores(self, logits: Tensor, size: Sequence[int]) -> Tensor:
+        """Return a head's logits (N, K * t, h, w) as (N, K, t, H, W) of ``size`` (H, W)."""
+        scores = functional.interpolate(logits, tuple(size), mode="bilinear", align_corners=False)
         return scores.unflatten(1, (self.labels.channels, -1))
 
     def _present(self, targets: Tensor) -> Tensor:
@@ -191,26 +236,57 @@ class SliceWindowSegmentor(ScanSegmentor):
                         "and model the same window"
                     )
 
-    def _head(self, config: dict, infos: Sequence[FeatureInfo]) -> BaseDecodeHead:
-        """A head with as many scores as there are labels and answered slices."""
-        if not isinstance(config, dict):
-            raise ValueError("decode_head is a list, but cascades of heads are not supported: give one head")
+    def _head(self, config: dict | Sequence[dict], infos: Sequence[FeatureInfo]) -> nn.Module:
+        """Build the head of a dict, or the cascade of a list of them, and check that it returns one map of logits."""
+        if isinstance(config, dict):
+            head = self._built(config, infos, cascaded=False)
+        else:
+            first, *others = config
+            head = HeadCascade(
+                [self._head(first, infos), *(self._built(each, infos, cascaded=True) for each in others)]
+            )
+        answer = probe_output(head, maps_like(infos, HEAD_SIDE, "meta"))
+        if not isinstance(answer, Tensor):
+            remedy = "use_se_loss=False" if getattr(head, "use_se_loss", False) else "another head"
+            raise ValueError(
+                f"{type(head).__name__} returns a {type(answer).__name__}, but one map is expected: {remedy}"
+            )
+        return head
+
+    def _built(self, config: dict, infos: Sequence[FeatureInfo], *, cascaded: bool) -> BaseDecodeHead:
+        """Build a head with as many scores as there are labels and answered slices."""
         if "loss_decode" in config:
             raise ValueError(f"{config['type']}: scores are judged by the segmentor's loss_decode, not by the head's")
         index = config.get("in_index", -1)
         channels = infos[index].channels if isinstance(index, int) else [infos[each].channels for each in index]
+        check_channels(config, channels)
         scores = self.labels.channels * len(self.window.answered)
         # A threshold, which nobody asks for, keeps mmsegmentation from advice about single scores.
         told = {"num_classes": scores, "out_channels": scores, "threshold": 0.5}
         # Its own default, scores that begin near 0, keeps AdamW and Dice from learning anything for hundreds of steps.
         head = picture_part({"in_channels": channels, "init_cfg": None, **config, **told})
-        if not isinstance(head, BaseDecodeHead) or isinstance(head, BaseCascadeDecodeHead):
+        if not isinstance(head, BaseDecodeHead):
             raise ValueError(f"{config['type']} answers no map of scores for features alone; choose another head")
-        answer = probe_output(head, maps_like(infos, HEAD_SIDE, "meta"))
-        if not isinstance(answer, Tensor):
-            remedy = "use_se_loss=False" if getattr(head, "use_se_loss", False) else "another head"
-            raise ValueError(f"{config['type']} returns a {type(answer).__name__}, but one map is expected: {remedy}")
+        if isinstance(head, BaseCascadeDecodeHead) != cascaded:
+            place = "cannot follow another head" if cascaded else "needs the logits of a head before it"
+            raise ValueError(f"{config['type']} {place}: give decode_head as in mmsegmentation, or choose another head")
         return head
+
+
+def _check_settings(
+    backbone: dict | None, stages: Sequence[dict], num_stages: int | None, unsupported: Mapping[str, object]
+) -> None:
+    """Raise ValueError if a setting or part is missing or not supported, before anything is built."""
+    for name in sorted(unsupported, key=lambda name: name not in REMEDIES):
+        known = [*inspect.signature(SliceWindowSegmentor).parameters][:-1]
+        remedy = f": {REMEDIES[name]}" if name in REMEDIES else nearest(name, known)
+        raise ValueError(f"SliceWindowSegmentor has no setting '{name}'{remedy}")
+    for part in filter(None, (backbone, *stages)):
+        check_supported(part)
+    if not backbone or not stages:
+        raise ValueError("SliceWindowSegmentor needs a backbone and a decode_head, as an EncoderDecoder does")
+    if num_stages not in (None, len(stages)):
+        raise ValueError(f"num_stages={num_stages}, but decode_head has {len(stages)} heads: leave num_stages out")
 
 
 def _keeps_zero(data_preprocessor: nn.Module) -> bool:

@@ -6,13 +6,15 @@ Shapes are (N, C, D, H, W).
 from collections.abc import Sequence
 from functools import partial
 
+import torch
 from mmengine.model import BaseModule
-from torch import Tensor
+from torch import Tensor, nn
 
 from vdt3d.models.backbones.feature_info import FeatureInfo
-from vdt3d.models.backbones.feature_maps import choose, maps_of, picture_network, stride_of, with_features
+from vdt3d.models.backbones.feature_maps import choose, maps_of, picture_network, strides_of, with_features
 from vdt3d.models.inflate.kernels import fit_input_channels
-from vdt3d.models.inflate.modules import PROBE, ConversionError, exchanged, fit_first_conv, probe
+from vdt3d.models.inflate.modules import PROBE, exchanged, fit_first_conv, probe
+from vdt3d.models.probing import probe_output
 from vdt3d.registry import MODELS
 
 
@@ -52,7 +54,10 @@ class Convert2d(BaseModule):
         super().__init__(init_cfg)
         self.how = how
         self.fit_input = partial(fit_input_channels, rgb=rgb)  # of checkpoints, when they are loaded
-        network = exchanged(picture_network(model), how, depth_padding=depth_padding)
+        network = picture_network(model)
+        if not isinstance(model, str):
+            _check_maps(network)
+        network = exchanged(network, how, depth_padding=depth_padding)
         channels = fit_first_conv(network, in_channels, rgb)
         names = None
         if isinstance(model, str):
@@ -61,9 +66,7 @@ class Convert2d(BaseModule):
             network, names = with_features(network, (channels, *PROBE), out_indices)
             out_indices = None
         maps = maps_of(probe(network, channels))
-        strides = [stride_of(features, (channels, *PROBE)) for features in maps]
-        if None in strides:
-            raise ConversionError(f"{model} has maps of {[tuple(m.shape[2:]) for m in maps]} for an input of {PROBE}")
+        strides = strides_of(type(network).__name__, maps, (channels, *PROBE))
         self.network, self.taken = network, choose(out_indices, len(maps), type(network).__name__)
         self.feature_info = tuple(
             FeatureInfo(f"feature{name}", maps[index].shape[1], (strides[index],) * 3)
@@ -74,3 +77,12 @@ class Convert2d(BaseModule):
         """The features that ``feature_info`` announces, of (N, ``in_channels``, D, H, W)."""
         maps = maps_of(self.network(x))
         return tuple(maps[index] for index in self.taken)
+
+
+def _check_maps(network: nn.Module) -> None:
+    """Raise ConversionError if a 2D network returns something else than maps, such as scores of classes."""
+    channels = next((module.in_channels for module in network.modules() if isinstance(module, nn.Conv2d)), None)
+    if channels is not None:
+        shape = (channels, *PROBE[1:])
+        maps = maps_of(probe_output(network, torch.zeros(1, *shape, device="meta")))
+        strides_of(type(network).__name__, maps, shape)

@@ -124,9 +124,32 @@ def stride_of(features: Tensor, shape: Sequence[int]) -> int | None:
     with its channels at the end.
     """
     sizes = set(features.shape[2:])
-    if features.dim() != 1 + len(shape) or len(sizes) > 1 or min(sizes) < 2 or shape[-1] % min(sizes):
+    if features.dim() != 1 + len(shape) or len(sizes) != 1 or min(sizes) < 2 or shape[-1] % min(sizes):
         return None
     return shape[-1] // min(sizes)
+
+
+def strides_of(name: str, maps: Sequence[Tensor], shape: Sequence[int]) -> list[int]:
+    """Return the strides of the maps that the network ``name`` returns for an input of ``shape``.
+
+    Args:
+        name: class of the network, for messages.
+        maps: its output, see ``maps_of``.
+        shape: (C, D, H, W) or (C, H, W) with equal sides.
+
+    Raises:
+        ConversionError: the output contains something else than maps whose sides are the input's, divided.
+    """
+    if not all(isinstance(features, Tensor) for features in maps):
+        kinds = sorted({type(features).__name__ for features in maps})
+        raise ConversionError(f"{name} returns a list of {', '.join(kinds)}, not maps: choose another type")
+    strides = [stride_of(features, shape) for features in maps]
+    if None in strides:
+        raise ConversionError(
+            f"{name} returns sizes {[tuple(features.shape) for features in maps]} for an input of {tuple(shape[1:])}, "
+            "not maps whose sides are the input's, divided: choose another type or setting"
+        )
+    return strides
 
 
 # ---- the graph of a forward ------------------------------------------------------------------------------------------

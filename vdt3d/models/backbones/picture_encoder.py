@@ -10,7 +10,7 @@ from mmengine.model import BaseModule
 from torch import Tensor, nn
 
 from vdt3d.models.backbones.feature_info import FeatureInfo
-from vdt3d.models.backbones.feature_maps import maps_of, picture_network, stride_of, with_features
+from vdt3d.models.backbones.feature_maps import maps_of, picture_network, strides_of, with_features
 from vdt3d.models.inflate.kernels import COLOURS
 from vdt3d.models.probing import probe_output
 from vdt3d.registry import MODELS
@@ -102,13 +102,7 @@ def maps_like(infos: Sequence[FeatureInfo], side: int, device: str | None = None
 
 def _announced(network: nn.Module, inputs: Tensor | list[Tensor]) -> tuple[FeatureInfo, ...]:
     name, maps = type(network).__name__, maps_of(probe_output(network, inputs))
-    if not all(isinstance(features, Tensor) for features in maps):
-        kinds = sorted({type(features).__name__ for features in maps})
-        raise ValueError(f"{name} returns a list of {', '.join(kinds)}, but maps are expected: choose another type")
-    strides = [stride_of(features, (1, SIDE, SIDE)) for features in maps]
-    if None in strides:
-        sizes = [tuple(features.shape) for features in maps]
-        raise ValueError(f"{name} answers {sizes} to a picture of {SIDE} x {SIDE}: no maps of it")
+    strides = strides_of(name, maps, (1, SIDE, SIDE))
     return tuple(
         FeatureInfo(f"feature{index}", features.shape[1], (1, stride, stride))
         for index, (features, stride) in enumerate(zip(maps, strides, strict=True))

@@ -3,8 +3,10 @@
 Windows are (N, C, n, H, W), maps (N, c, h, w).
 """
 
+from collections.abc import Sequence
 from functools import partial
 
+import numpy as np
 import torch
 from mmengine.registry import DefaultScope
 from mmseg.registry import MODELS as MMSEG_MODELS
@@ -16,6 +18,22 @@ from vdt3d.models.backbones.window_encoder import WindowEncoder
 from vdt3d.models.inflate.kernels import COLOURS, spread_over_slices
 from vdt3d.registry import MODELS
 from vdt3d.structures import SliceWindow, SpacedWindow
+
+_TRAINS_ON_OTHERS = "it returns other maps in training than in prediction"
+REFUSED = {  # parts of mmsegmentation, and why
+    "CLIPTextEncoder": "it reads text",
+    "DDRHead": _TRAINS_ON_OTHERS,
+    "DDRNet": _TRAINS_ON_OTHERS,
+    "IterativeDecodeHead": _TRAINS_ON_OTHERS,
+    "Mask2FormerHead": "it classifies masks, not pixels",
+    "MaskFormerHead": "it classifies masks, not pixels",
+    "PIDHead": _TRAINS_ON_OTHERS,
+    "PIDNet": _TRAINS_ON_OTHERS,
+    "PointHead": "it scores single points, chosen in its own loss and prediction",
+    "SideAdapterCLIPHead": "it needs a text encoder",
+    "VPD": "it is a diffusion model that reads text",
+    "VPDDepthHead": "it estimates depth",
+}
 
 
 def window_backbone(
@@ -69,8 +87,9 @@ def picture_part(config: dict) -> nn.Module:
     """Build a part of a 2D network; names that several packages know, also nested ones, are mmsegmentation's.
 
     Raises:
-        ValueError: a part needs compiled operators, which are not supported.
+        ValueError: a part is not supported; the message contains its type.
     """
+    check_supported(config)
     MMSEG_MODELS.import_from_location()
     if config["type"] not in MMSEG_MODELS.module_dict:
         return MODELS.build(config)
@@ -83,6 +102,22 @@ def picture_part(config: dict) -> nn.Module:
             raise ValueError(
                 f"{config['type']} needs compiled operators of mmcv, which are not supported: choose another type"
             ) from error
+
+
+def check_supported(config: dict) -> None:
+    """Raise ValueError if a part of mmsegmentation is known not to work here, before it is built."""
+    if (reason := REFUSED.get(str(config.get("type")).removeprefix("mmseg."))) is not None:
+        raise ValueError(f"{config['type']} is not supported, since {reason}: choose another type")
+
+
+def check_channels(config: dict, channels: int | Sequence[int]) -> None:
+    """Raise ValueError if ``in_channels`` of a neck or head are given and are not those of the features it reads."""
+    given, wanted = np.atleast_1d(config.get("in_channels", channels)), np.atleast_1d(channels)
+    if given.shape == wanted.shape and (given != wanted).any():
+        raise ValueError(
+            f"{config['type']} has in_channels={config['in_channels']}, but the features it reads have {channels} "
+            "channels: leave in_channels out"
+        )
 
 
 def _reads_windows(config: dict) -> bool:
