@@ -8,7 +8,7 @@ from setuptools import find_packages, setup
 from setuptools.command.build_py import build_py
 
 ROOT = Path(__file__).parent
-EXTRAS = ("timm", "explain", "tune", "track", "export", "dicomseg", "flops", "docs", "tests")
+EXTRAS = ("timm", "explain", "tune", "track", "export", "dicomseg", "flops", "weights", "docs", "tests")
 
 
 class BuildWithConfigs(build_py):

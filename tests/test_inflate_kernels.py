@@ -37,7 +37,9 @@ def test_the_filling_must_be_named():
 
 
 @pytest.mark.parametrize("dims", [2, 3])
-@pytest.mark.parametrize(("given", "channels"), [(3, 1), (3, 2), (3, 3), (3, 4), (3, 5), (3, 7), (1, 4), (4, 4)])
+@pytest.mark.parametrize(
+    ("given", "channels"), [(3, 1), (3, 2), (3, 3), (3, 4), (3, 5), (3, 7), (1, 4), (4, 4), (4, 1), (13, 3), (2, 5)]
+)
 def test_copies_of_a_grey_image_are_answered_as_before(dims, given, channels):
     torch.manual_seed(0)
     weight, grey = torch.randn(2, given, *[3] * dims), torch.randn(1, 1, *[5] * dims)
@@ -63,14 +65,19 @@ def test_colours_for_other_numbers_of_channels(channels, expected):
     assert fit_input_channels(weight, channels).flatten().tolist() == pytest.approx(expected)
 
 
+def test_other_numbers_of_channels_share_their_sum_or_are_taken_by_turns():
+    weight = torch.tensor([1.0, 2.0, 6.0, 3.0]).view(1, 4, 1, 1)
+    assert fit_input_channels(weight, 1).flatten().tolist() == [12]
+    assert fit_input_channels(weight, 3).flatten().tolist() == [4, 4, 4]
+    assert fit_input_channels(weight, 6).flatten().tolist() == [0.5, 1, 6, 3, 0.5, 1]
+
+
 def test_the_mean_is_a_third_of_the_sum():
     weight = torch.tensor([[[[1.0]], [[2.0]], [[6.0]]]])
     assert fit_input_channels(weight, 1).item() == 9
     assert fit_input_channels(weight, 1, "mean").item() == 3
 
 
-def test_what_cannot_be_fitted_is_refused():
-    with pytest.raises(ValueError, match="a kernel for 5 input channels cannot be fitted to 2"):
-        fit_input_channels(torch.zeros(1, 5, 3, 3), 2)
+def test_an_unknown_weighting_of_colours_is_refused():
     with pytest.raises(ValueError, match="rgb='median'"):
         fit_input_channels(torch.zeros(1, 3, 3, 3), 1, "median")

@@ -218,14 +218,14 @@ def test_training_may_change_the_head_and_testing_may_not(checkpoint, tmp_path):
     log = next(tmp_path.glob("*/*.log")).read_text()
     assert "7 of 9 tensors filled" in log
     assert "2 missing in the file: head.fc.weight, head.fc.bias" in log
-    with pytest.raises(CheckpointError, match="78% of the tensors match and 100% are asked for"):
+    with pytest.raises(CheckpointError, match=r"78% .*100%"):
         command_test(tmp_path / "backbone.pth")
 
 
 def test_min_matched_of_a_config(checkpoint, tmp_path):
     state = {key: value for key, value in checkpoint["state_dict"].items() if "running" not in key}
     torch.save(state, tmp_path / "part.pth")
-    with pytest.raises(CheckpointError, match="71% of the tensors of backbone match and 90%"):
+    with pytest.raises(CheckpointError, match=r"backbone\.norm\.running_mean"):
         load_from(tmp_path / "part.pth")
     tiny.train(tiny.config(tmp_path, epochs=1, load_from=str(tmp_path / "part.pth"), min_matched=0.7))
 

@@ -10,6 +10,7 @@ import torch
 import torchvision
 from mmengine.config import Config
 from mmengine.registry import DefaultScope
+from mmseg.models.backbones.resnet import Bottleneck, ResNet
 from torch import Tensor, nn
 
 from medseg.models import PictureUNetNeck, SliceWindowSegmentor
@@ -391,9 +392,10 @@ def test_base_models_of_mmsegmentation_are_built_or_refused_by_name(name, monkey
         for each in head if isinstance(head, list) else [head or {}]:
             each.pop("loss_decode", None)
             each.pop("num_classes", None)
-    if model.get("backbone", {}).get("type") == "HRNet":  # of whose modules one is enough
-        for stage in ("stage3", "stage4"):
-            model["backbone"]["extra"][stage]["num_modules"] = 1
+    # One block at each resolution is enough.
+    monkeypatch.setitem(ResNet.arch_settings, 50, (Bottleneck, (1, 1, 1, 1)))
+    for stage in model.get("backbone", {}).get("extra", {}).values():
+        stage |= {"num_modules": 1, "num_blocks": (1,) * stage["num_branches"]}
     preprocessor = MODELS.build({"type": "VolumeDataPreprocessor"})
     monkeypatch.setattr(torch, "linspace", partial(torch.linspace, device="cpu"))  # for rates of dropped paths
     model |= {"type": "SliceWindowSegmentor", "window": {"slices": 3}, "data_preprocessor": preprocessor}

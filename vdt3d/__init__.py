@@ -8,12 +8,20 @@ __version__ = "0.1.0"
 install()
 
 
+# Imported on first use, since they bring PyTorch, which takes seconds.
+_LAZY = {
+    "Predictor": "vdt3d.apis.predictor",
+    "load_pretrained": "vdt3d.models.weights.load",
+    "to_3d": "vdt3d.models.inflate.modules",
+}
+
+
 def __getattr__(name: str) -> Any:
-    if name == "Predictor":  # late: it brings PyTorch, which takes seconds
-        from vdt3d.cli.config import quiet_imports
+    if name not in _LAZY:
+        raise AttributeError(f"module '{__name__}' has no attribute '{name}'")
+    from importlib import import_module
 
-        quiet_imports()
-        from vdt3d.apis.predictor import Predictor
+    from vdt3d.cli.config import quiet_imports
 
-        return Predictor
-    raise AttributeError(f"module '{__name__}' has no attribute '{name}'")
+    quiet_imports()
+    return getattr(import_module(_LAZY[name]), name)

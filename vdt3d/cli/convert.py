@@ -85,14 +85,16 @@ def fitted(state: Mapping, args: Namespace) -> tuple[dict, list[str]]:
     Raises:
         ValueError: no such network, or the weights do not fill it.
     """
-    from vdt3d.models.weights.adapt import adapt
-    from vdt3d.models.weights.load import load_weights
+    from vdt3d.models.weights.load import load_pretrained
 
     network = network_of(args.arch, args.how)
-    adapted = adapt(state, network, how=filling(args.how), name=args.src)
-    report = load_weights(network, adapted.state, min_matched=1.0, name=args.src, hint=adapted.hint)
+    report = load_pretrained(network, state, inflate=filling(args.how), name=args.src)
+    if report.matched < 1:
+        raise ValueError(
+            f"{report}\n  {report.matched:.0%} of the network are filled, but a converted file must have all of it"
+        )
     filled = network.state_dict()
-    return {key: filled[key] for key in report.used}, [*adapted.notes, str(report)]
+    return {key: filled[key] for key in report.used}, [str(report)]
 
 
 def network_of(arch: str, how: str):

@@ -63,14 +63,12 @@ def fit(state: Mapping, name: str, path: Path) -> list[str]:
         ValueError: it would be refused, and why.
     """
     config, model = load_model(path)
-    from vdt3d.models.weights.adapt import adapt
-    from vdt3d.models.weights.load import MIN_MATCHED, load_weights
+    from vdt3d.models.weights.load import load_pretrained
 
-    how = config.get("inflate") or getattr(getattr(model, "backbone", None), "how", None)
-    adapted = adapt(state, model, how=how, name=name)
-    least = config.get("min_matched", MIN_MATCHED)
-    report = load_weights(model, adapted.state, min_matched=least, name=name, hint=adapted.hint)
-    return [f"with {path}:", *adapted.notes, str(report)]
+    report = load_pretrained(
+        model, state, inflate=config.get("inflate"), min_matched=config.get("min_matched"), name=name
+    )
+    return [f"with {path}:", str(report)]
 
 
 def table(state: Mapping):

@@ -93,13 +93,13 @@ def weights_of(checkpoint: Mapping, model, args: Namespace) -> dict:
         ValueError: they are not those of the config's model.
     """
     from vdt3d.models.weights.files import state_dict_of
-    from vdt3d.models.weights.load import load_weights
+    from vdt3d.models.weights.load import load_pretrained
 
     if args.backbone_only and not hasattr(model, "backbone"):
         raise ValueError(f"{args.config}: its model has no backbone to publish alone")
     target = model.backbone if args.backbone_only else model
     state = state_dict_of(checkpoint, args.src)
-    report = load_weights(target, state, min_matched=1.0, heads=not args.backbone_only, name=args.src)
+    report = load_pretrained(target, state, min_matched=1.0, heads=not args.backbone_only, name=args.src)
     if report.left and not args.backbone_only:
         raise ValueError(f"{report}\n  it is of another model than that of {args.config}")
     filled = target.state_dict()

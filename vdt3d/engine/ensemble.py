@@ -15,7 +15,7 @@ from vdt3d.inference.ensemble import Network
 from vdt3d.models import VolumeClassifier, WindowDetector
 from vdt3d.models.layers.insertion import insert_layers
 from vdt3d.models.weights.files import local_copy, read_any, state_dict_of
-from vdt3d.models.weights.load import load_weights
+from vdt3d.models.weights.load import load_pretrained
 from vdt3d.registry import MODELS
 from vdt3d.structures import LabelMap, SegmentationSample
 from vdt3d.utils.memory_format import to_channels_last
@@ -57,7 +57,7 @@ def loaded(config: Config, path: str, device: torch.device, content: dict | None
                 part.to("meta")  # without content, since it must not answer
         let_answer(model, network)
         return model.eval()
-    load_weights(model, state_dict_of(content, path), min_matched=1.0, heads=True, name=path)
+    load_pretrained(model, state_dict_of(content, path), heads=True, name=path)
     model = revert_sync_batchnorm(model)
     for hook in config.get("custom_hooks", []):
         if hook["type"] == "InsertHook":  # its dropout is what MC dropout draws from

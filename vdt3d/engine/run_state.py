@@ -7,11 +7,11 @@ import mmengine
 import numpy as np
 import torch
 from mmengine.logging import HistoryBuffer, MessageHub
+from torch import Tensor, nn
 
 import vdt3d
 from vdt3d.engine.schedules import follow, same_schedule, state_of
 from vdt3d.models.weights.files import CheckpointError, plain
-from vdt3d.models.weights.load import load_weights
 from vdt3d.utils.random import rng_state, set_rng_state
 
 if TYPE_CHECKING:
@@ -104,14 +104,30 @@ def resume_run(runner: "Runner", checkpoint: dict[str, Any], name: str) -> dict[
         CheckpointError: it belongs to another model, optimizer or schedule.
     """
     meta = checkpoint["meta"]
-    report = load_weights(runner.bare_model, checkpoint["state_dict"], min_matched=1.0, heads=True, name=name)
-    if report.left:
-        raise CheckpointError(f"{report}\n  it belongs to another model, so this run cannot go on from it")
+    _resume_model(runner.bare_model, checkpoint["state_dict"], name)
     runner.train_loop.resume_at(meta["epoch"], meta["iter"], meta["epoch_length"])
     _resume_seed(runner, meta["seed"])
     _unpack_messages(runner.message_hub, checkpoint["message_hub"])
     _resume_optimizer(runner, checkpoint)
     return _resume_process(runner, checkpoint["processes"])
+
+
+def _resume_model(model: nn.Module, state: dict[str, Tensor], name: str) -> None:
+    """Load the weights of a run, which must have the model's names and shapes exactly.
+
+    Raises:
+        CheckpointError: they do not.
+    """
+    wanted = {key: tuple(value.shape) for key, value in model.state_dict().items()}
+    given = {key: tuple(value.shape) for key, value in state.items()}
+    unlike = sorted(key for key in wanted.keys() | given.keys() if wanted.get(key) != given.get(key))
+    if unlike:
+        key = unlike[0]
+        raise CheckpointError(
+            f"{name}: {len(unlike)} of its tensors are not those of the model ({key}: file {given.get(key, 'none')}, "
+            f"model {wanted.get(key, 'none')}), so the run cannot be resumed; to start from its weights, use load_from"
+        )
+    model.load_state_dict(state)
 
 
 def set_generators(state: dict[str, Any]) -> None:

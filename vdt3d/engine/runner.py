@@ -47,9 +47,8 @@ from vdt3d.engine.score_rules import metric_configs, with_rules
 from vdt3d.engine.validation import check_settings
 from vdt3d.engine.wandb_run import continue_wandb_run, keep_wandb_run
 from vdt3d.engine.work_dir import claim_together, latest_checkpoint, make_log_dir
-from vdt3d.models.weights.adapt import adapt
 from vdt3d.models.weights.files import read_any, require_plain, state_dict_of, write_checkpoint
-from vdt3d.models.weights.load import MIN_MATCHED, load_weights
+from vdt3d.models.weights.load import load_pretrained
 from vdt3d.registry import LOOPS, RUNNERS
 from vdt3d.utils.config_errors import config_errors
 from vdt3d.utils.files import write_aside
@@ -65,7 +64,7 @@ class Runner(MMRunner):
     Keys of the config beside mmengine's:
         resume: True to go on from the work directory's last checkpoint, if there is one; or the path of one.
         inflate: 'i3d' or 'centre': how the 2D kernels of a ``load_from`` file fill the model's 3D ones.
-        min_matched: least share of tensors (heads excluded) a ``load_from`` file must fill.
+        min_matched: least share of learnable numbers (heads excluded) that a ``load_from`` file must fill.
         channels_last: keep convolution weights in the channels-last order (faster on many devices).
         compile: True, or torch.compile's arguments, to compile the backbone.
         overwrite: delete the run that the work directory contains; without it and ``resume``, ``train`` refuses that.
@@ -275,27 +274,23 @@ class Runner(MMRunner):
         return self._train_loop.iter if self.training else 0
 
     def load_checkpoint(self, filename: str, map_location: str = "cpu", *, heads: bool = False) -> None:
-        """Fill the model from a file; ``heads`` says whether the heads must fit too (testing) or may differ.
+        """Fill the model by ``load_pretrained``, with the config's ``inflate`` and ``min_matched``.
 
-        For training, a file of another layout or of a 2D network is made to fit first (``adapt``).
+        Args:
+            heads: the heads must fit too (testing), and no tensor is adapted.
 
         Raises:
-            CheckpointError: too few tensors match, or the file is of another network.
+            CheckpointError: as ``load_pretrained``.
         """
-        state, notes, hint = state_dict_of(read_any(filename, map_location), filename), (), ""
-        if not heads:
-            how = self.cfg.get("inflate") or getattr(getattr(self.bare_model, "backbone", None), "how", None)
-            adapted = adapt(state, self.bare_model, how=how, name=filename)
-            state, notes, hint = adapted.state, adapted.notes, adapted.hint
-        report = load_weights(
+        report = load_pretrained(
             self.bare_model,
-            state,
-            min_matched=1.0 if heads else self.cfg.get("min_matched", MIN_MATCHED),
+            state_dict_of(read_any(filename, map_location), filename),
+            inflate=self.cfg.get("inflate"),
             heads=heads,
+            min_matched=None if heads else self.cfg.get("min_matched"),
             name=filename,
-            hint=hint,
         )
-        self.logger.info("\n  ".join([f"Loaded weights\n{report}", *notes]))
+        self.logger.info(f"Loaded weights\n{report}")
         self.call_hook("after_load_checkpoint", checkpoint={"state_dict": self.bare_model.state_dict()})
 
     def train(self) -> nn.Module:

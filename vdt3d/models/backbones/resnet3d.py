@@ -60,6 +60,7 @@ class ResNet3D(FrozenStages):
         num_stages: how many of the four stages to build.
         strides: of each stage, in the plane and, with ``depth_stride``, along depth.
         dilations: of each stage.
+        dilate_both: in blocks of depth 10, 18 and 34, dilate the second convolution as well, as MedicalNet does.
         out_indices: the stages to return.
         depth_stride: whether strides act along depth too.
         stem_stride: whether the stem strides by 2.
@@ -94,6 +95,7 @@ class ResNet3D(FrozenStages):
         num_stages: int = 4,
         strides: Sequence[int] = (1, 2, 2, 2),
         dilations: Sequence[int] = (1, 1, 1, 1),
+        dilate_both: bool = False,
         out_indices: Sequence[int] = (3,),
         depth_stride: bool = False,
         stem_stride: bool = True,
@@ -137,6 +139,12 @@ class ResNet3D(FrozenStages):
         stride = _times(stride, self._axes(2)) if pooled else stride
 
         convs_of, block_counts = ARCHITECTURES[depth]
+        if dilate_both:
+            if convs_of is not basic_convs:
+                raise ValueError(
+                    f"dilate_both=True: blocks of depth {depth} have one convolution of 3x3x3; leave it out"
+                )
+            convs_of = partial(basic_convs, dilate_both=True)
         block = partial(
             ResidualBlock,
             convs_of=convs_of,

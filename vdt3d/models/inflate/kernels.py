@@ -32,27 +32,25 @@ def inflate_kernel(weight: Tensor, depth: int, how: str) -> Tensor:
 
 
 def fit_input_channels(weight: Tensor, channels: int, rgb: str = "sum") -> Tensor:
-    """A kernel (O, I, ...) for ``channels`` input channels.
+    """Return a kernel (O, I, ...) for ``channels`` input channels.
 
-    What it answers to copies of a grey image stays as it was: one channel takes the sum of the colours ('mean' a third
-    of it), two take half of it each, three and more a colour each by turns, divided by how many take that colour. One
-    channel becomes n by copies, each divided by n.
+    Copies of a grey image give the same output as before: fewer channels share the sum of the given ones equally
+    ('mean': one channel takes the mean of the colours); more take the given ones by turns, each divided by the number
+    of channels that take it.
 
     Raises:
-        ValueError: the kernel has neither 1 nor 3 nor ``channels`` input channels, or ``rgb`` is another word.
+        ValueError: ``rgb`` is another word.
     """
     if rgb not in ("sum", "mean"):
-        raise ValueError(f"rgb={rgb!r} is neither 'sum' nor 'mean'")
+        raise ValueError(f"rgb={rgb!r} is not supported: choose 'sum' or 'mean'")
     given = weight.shape[1]
     if given == channels:
         return weight
-    if given not in (1, COLOURS):
-        raise ValueError(f"a kernel for {given} input channels cannot be fitted to {channels}; only 1 or 3 can")
-    if given == COLOURS and channels < COLOURS:
+    if channels < given:
         one = weight.sum(1, keepdim=True) if rgb == "sum" or channels > 1 else weight.mean(1, keepdim=True)
         return one.repeat_interleave(channels, 1) / channels
     turns = [channel % given for channel in range(channels)]
-    takers = weight.new_tensor([turns.count(colour) for colour in turns])
+    takers = weight.new_tensor([turns.count(channel) for channel in turns])
     return weight[:, turns] / takers.view(-1, *[1] * (weight.dim() - 2))
 
 

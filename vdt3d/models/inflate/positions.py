@@ -94,7 +94,10 @@ def fit_absolute_positions(positions: Tensor, grid: Grid) -> Tensor:
     cls, patches = positions[:, :1], positions[:, 1:]
     side = isqrt(patches.shape[1])
     if side**2 != patches.shape[1]:
-        raise ValueError(f"positions of {patches.shape[1]} tokens are of no square picture, and cannot be resized")
+        raise ValueError(
+            f"its table has {positions.shape[1]} positions; those of a square image and one class token were expected. "
+            "Files without class token, with register tokens or of other images fit WindowEncoder(model='timm.NAME')"
+        )
     if plane != [side, side]:
         maps = patches.transpose(1, 2).unflatten(2, (side, side))
         patches = functional.interpolate(maps, plane, mode="bicubic", align_corners=False).flatten(2).transpose(1, 2)

@@ -22,9 +22,12 @@ def conv(in_channels: int, out_channels: int, kernel: int, stride: Stride | int 
     return SafeConv3d(in_channels, out_channels, kernel, stride, padding, dilation, bias=False)
 
 
-def basic_convs(in_channels: int, width: int, stride: Stride, dilation: int, style: str) -> list[nn.Conv3d]:
-    """The two convolutions of ResNet-10, 18 and 34, which know only one ``style``."""
-    return [conv(in_channels, width, 3, stride, dilation), conv(width, width, 3)]
+def basic_convs(
+    in_channels: int, width: int, stride: Stride, dilation: int, style: str, *, dilate_both: bool = False
+) -> list[nn.Conv3d]:
+    """Return the two convolutions of ResNet-10, 18 and 34, for which every ``style`` is the same."""
+    second = dilation if dilate_both else 1
+    return [conv(in_channels, width, 3, stride, dilation), conv(width, width, 3, dilation=second)]
 
 
 def bottleneck_convs(in_channels: int, width: int, stride: Stride, dilation: int, style: str) -> list[nn.Conv3d]:

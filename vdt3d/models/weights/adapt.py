@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from vdt3d.models.inflate.kernels import COLOURS, FILLINGS, fit_input_channels, inflate_kernel
 from vdt3d.models.weights.files import CheckpointError
-from vdt3d.models.weights.names import find_naming
+from vdt3d.models.weights.names import canonical, find_naming
 from vdt3d.models.weights.recognition import Found, nearest, recognise
 
 Fit = Callable[[Tensor, int], Tensor]
@@ -53,6 +53,7 @@ def adapt(
             meet kernels with a depth and ``how`` does not say how to fill these; the message says what the file is
             and what to say in the config.
     """
+    state = canonical(state)
     wanted, found = target.state_dict(), recognise(state)
     theirs = recognise(wanted)
     differences = _differences(found, theirs)
@@ -66,6 +67,8 @@ def adapt(
     namings = [find_naming(wanted, version).names for version in versions]
     best = max(range(len(versions)), key=lambda index: sum(new in wanted for new in namings[index].values()))
     state, given = versions[best], {new: old for old, new in namings[best].items()}
+    if not exact:
+        _require_convertible(state, wanted, given, name)
     if exact:
         return Adapted(dict(state), found, (), hint)
     shapes = {given[key]: value.shape for key, value in wanted.items() if key in given}  # in the model's order
@@ -137,6 +140,25 @@ def inflate(
     return fitted, notes
 
 
+def _require_convertible(
+    state: Mapping[str, Tensor], wanted: Mapping[str, Tensor], given: Mapping[str, str], name: str
+) -> None:
+    """Refuse a network that was converted as a whole (ACS) where only the model's backbone has such kernels.
+
+    Raises:
+        CheckpointError: some of the 2D kernels stay 2D in the model, and others would need a depth.
+    """
+    kernels = [key for key, value in wanted.items() if key in given and state[given[key]].dim() == KERNEL_DIMS[0]]
+    wide = [key for key in kernels if max(state[given[key]].shape[2:]) > 1]
+    deep = [key for key in wide if wanted[key].dim() == KERNEL_DIMS[1] and wanted[key].shape[2] > 1]
+    if deep and len(deep) < len(wide):
+        raise CheckpointError(
+            f"{name}: not loaded: all of the file's network has ACS kernels (2D), but in the model {deep[0]} and "
+            f"{len(deep) - 1} others are 3D, so it would compute something else. Load the file's backbone alone: "
+            "init_cfg=dict(type='Pretrained', checkpoint=..., prefix='backbone') in model.backbone"
+        )
+
+
 def _fit_of(target: nn.Module) -> Fit:
     parts = (target, getattr(target, "backbone", None))
     return next((part.fit_input for part in parts if hasattr(part, "fit_input")), fit_input_channels)
@@ -157,7 +179,7 @@ def _fillable(tensor: Tensor, shape: tuple[int, ...], first: bool) -> bool:
     if tensor.dim() not in KERNEL_DIMS or len(shape) not in KERNEL_DIMS or tensor.dim() > len(shape):
         return False
     extent = shape[-2:] if tensor.dim() < len(shape) else shape[2:]
-    of_image = tensor.shape[1] == COLOURS or (tensor.shape[1] == 1 and first)
+    of_image = tensor.shape[1] == COLOURS or first
     return (
         tensor.shape[0] == shape[0] and tuple(tensor.shape[2:]) == extent and (tensor.shape[1] == shape[1] or of_image)
     )
@@ -218,5 +240,8 @@ def _hint(state: Mapping[str, Tensor], found: Found, theirs: Found, differences:
     networks = f"It was recognised as: {found}. The model: {theirs}. "
     if differences:
         return f"{networks}They differ in {', '.join(differences)}: {_remedy(found, theirs, differences)}"
-    holds = f"say {_settings(_to_hold(found))}" if found.layout.backbone else "convert that network with Convert2d"
-    return f"{networks}To hold the file, {holds}"
+    if not found.layout.backbone:
+        return f"{networks}To hold the file, convert that network with Convert2d"
+    if theirs.layout is not None and theirs.layout.backbone == found.layout.backbone:
+        return networks.rstrip()
+    return f"{networks}To hold the file, say {_settings(_to_hold(found))}"

@@ -19,16 +19,14 @@ from mmengine.runner.checkpoint import CheckpointLoader, get_torchvision_models
 from torch import Tensor
 
 from vdt3d.models.weights.download import download
-from vdt3d.models.weights.zoo import cache_folder, fetch, hash_in
+from vdt3d.models.weights.errors import CheckpointError
+from vdt3d.models.weights.sources import fetch_from_hub, read_timm, rename_by_order
+from vdt3d.models.weights.zoo import cache_folder, fetch, find, hash_in
 from vdt3d.utils.files import write_aside
 
 # Where a checkpoint keeps its tensors: mmengine's and most; BEiT's and Swin's; DINO's, which has a student besides.
 CONTAINERS = ("state_dict", "model", "teacher")
 _META = "vdt3d"  # the key of our meta, as JSON, in the text that a safetensors file may carry
-
-
-class CheckpointError(ValueError):
-    """A checkpoint cannot be read, or does not fit what it is loaded into."""
 
 
 def read_checkpoint(path: str | Path, map_location: str | torch.device = "cpu") -> dict:
@@ -170,17 +168,23 @@ def state_dict_of(checkpoint: Mapping, source: str = "checkpoint") -> dict[str, 
 
 
 def read_any(name: str, map_location: str | torch.device | None = "cpu") -> dict:
-    """Read a checkpoint by path, ``http(s)://`` address, ``zoo:`` or ``torchvision://`` name.
+    """Read a checkpoint by path, ``http(s)://`` address, ``zoo:NAME``, ``torchvision://NAME``, ``timm://NAME`` or
+    ``hf://OWNER/REPO[/FILE]``.
 
     Raises:
         FileNotFoundError: no file at the path.
         CheckpointError: another scheme, a download that failed, or an unsafe or broken file.
     """
-    return read_checkpoint(local_copy(name), map_location or "cpu")
+    if name.startswith("timm://"):
+        return {"state_dict": read_timm(name.removeprefix("timm://"))}
+    content = read_checkpoint(local_copy(name), map_location or "cpu")
+    if name.startswith("zoo:") and (network := find(name.removeprefix("zoo:")).network):
+        content = {"state_dict": rename_by_order(state_dict_of(content, name), network, name)}
+    return content
 
 
 def local_copy(name: str) -> Path:
-    """The file that a path, address or name stands for, downloaded to torch's cache folder unless it is there.
+    """Return the file that a path, address or name stands for, downloaded to a cache folder unless it is there.
 
     A download is checked against the hash the zoo lists, or the one a file name has as ``-<hash>``.
 
@@ -190,6 +194,8 @@ def local_copy(name: str) -> Path:
     scheme, divider, rest = name.partition("://")
     if not divider and not name.startswith("zoo:"):
         return Path(name)
+    if scheme == "hf":
+        return fetch_from_hub(name)
     if scheme in ("torchvision", "modelzoo"):
         known = get_torchvision_models()
         if rest not in known:
@@ -197,7 +203,7 @@ def local_copy(name: str) -> Path:
         name, scheme = known[rest], "https"
     if divider and scheme not in ("http", "https"):
         raise CheckpointError(
-            f"{name}: '{scheme}://' is not supported; give a path, http(s)://, torchvision:// or zoo:"
+            f"{name}: '{scheme}://' is not supported; give a path, http(s)://, torchvision://, timm://, hf:// or zoo:"
         )
     try:
         if not divider:

@@ -12,7 +12,7 @@ RESNET = ("layer1.0.conv1.weight", "layer2.0.conv1.weight")
 KERNEL_DIMS = {"2D": 4, "3D": 5}
 # Where two networks differ in one of these, few tensors match, which the loader sees, and ``min_matched`` may allow it;
 # where they differ in another, nearly all may match, and yet the result would be neither of the two.
-COUNTED = frozenset({"type", "base_channels", "norm_cfg.type"})
+COUNTED = frozenset({"base_channels", "norm_cfg.type"})
 COMMON = {"base_channels": 64, "deep_stem": False, "avg_down": False, "norm_cfg.type": "BN", "conv": "3d"}
 
 
@@ -119,7 +119,8 @@ LAYOUTS = (  # the first that fits counts
         RESNET,
         "ResNet3D",
         "MedicalNet (Med3D)",
-        remark="trained with dilations (1, 1, 2, 4) in place of strides in layer3 and layer4; conv_seg is left over",
+        remark="trained with dilations=(1, 1, 2, 4) and strides=(1, 2, 1, 1), for depth 10, 18 and 34 dilate_both=True; "
+        "conv_seg is left over",
         in_channels=1,
         shortcuts={10: "B", 18: "A", 34: "A", 50: "B", 101: "B", 152: "B", 200: "B"},
         wrapped=True,

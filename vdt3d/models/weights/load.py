@@ -160,7 +160,9 @@ def load_weights(
     if not pairs or report.matched < least:
         raise CheckpointError(_too_little(report, least, heads) + (hint and f"\n  {hint}"))
     if not heads:
-        _require_same_function(target, report, naming, asked, partly=least < MIN_MATCHED, hint=hint)
+        _require_same_function(
+            target, report, naming, asked, partly=least < MIN_MATCHED, hint=hint if report.matched < 1 else ""
+        )
     target.load_state_dict({**wanted, **{new: state[old] for new, old in pairs.items()}})
     return report
 

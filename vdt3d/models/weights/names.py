@@ -1,5 +1,6 @@
-"""Names of a checkpoint's tensors in a model: the prefixes of wrappers are removed, added or exchanged."""
+"""Names of a checkpoint's tensors in a model: prefixes of wrappers, and other spellings of the same networks."""
 
+import re
 from collections import Counter
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
@@ -24,6 +25,49 @@ class Naming:
     def is_outside(self, key: str) -> bool:
         """Return whether the file has ``key`` beside the part that has the removed prefix."""
         return not key.startswith(self.removed)
+
+
+# Other spellings of networks: a key by which each is known, and the substitutions that give the authors' names.
+_SPELLINGS = {
+    # nn.Sequential of the children of torchvision's ResNets, as RadImageNet has them
+    r"(.*\.)?4\.0\.conv1\.weight": {
+        r"0\.weight": "conv1.weight",
+        r"1\.(\w+)": r"bn1.\1",
+        **{rf"{number}\.(\d.*)": rf"layer{number - 3}.\1" for number in range(4, 8)},
+    },
+    # transformers of mmpretrain and mmsegmentation
+    r"(.*\.)?layers\.0\.ffn\.layers\.0\.0\.weight": {
+        r"patch_embed\.projection\.(.*)": r"patch_embed.proj.\1",
+        r"layers\.(\d+)\.ln(\d)\.(.*)": r"blocks.\1.norm\2.\3",
+        r"layers\.(\d+)\.ffn\.layers\.0\.0\.(.*)": r"blocks.\1.mlp.fc1.\2",
+        r"layers\.(\d+)\.ffn\.layers\.1\.(.*)": r"blocks.\1.mlp.fc2.\2",
+        r"layers\.(\d+)\.(attn|gamma)(.*)": r"blocks.\1.\2\3",
+        r"ln1\.(.*)": r"norm.\1",
+    },
+    # timm's Swin, which merges before a stage, and not behind the one before
+    r"(.*\.)?layers\.3\.downsample\.reduction\.weight": {
+        rf"layers\.{stage}\.downsample\.(.*)": rf"layers.{stage - 1}.downsample.\1" for stage in range(1, 4)
+    },
+}
+
+
+def canonical(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return the tensors of a file under the names that the network's authors use, where the spelling is known."""
+    names = {key: key for key in state}
+    for mark, patterns in _SPELLINGS.items():
+        found = next(filter(None, (re.fullmatch(mark, key) for key in state)), None)
+        if found is not None:
+            prefix = found[1] or ""
+            names = {key: _respelled(name, prefix, patterns) for key, name in names.items()}
+    return {names[key]: value for key, value in state.items()}
+
+
+def _respelled(name: str, prefix: str, patterns: Mapping[str, str]) -> str:
+    rest = name.removeprefix(prefix)
+    for pattern, replacement in patterns.items():
+        if name.startswith(prefix) and re.fullmatch(pattern, rest):
+            return prefix + re.sub(pattern, replacement, rest)
+    return name
 
 
 def find_naming(wanted: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> Naming:

@@ -13,6 +13,7 @@ import yaml
 from mmengine.logging import print_log
 
 from vdt3d.models.weights.download import DownloadError, download, verify
+from vdt3d.models.weights.sources import find_in_package
 from vdt3d.utils.files import package_roots, write_aside
 
 INDEX = "model-index.yml"
@@ -39,6 +40,8 @@ class Entry:
         config: the config that trained it, where it is one of ours.
         paper: the address of its description.
         remark: what to know before using it.
+        package: for pip, that contains the file.
+        network: of timm, whose tensors the file has in its order under other names.
     """
 
     name: str
@@ -55,6 +58,8 @@ class Entry:
     config: str | None = None
     paper: str | None = None
     remark: str = ""
+    package: str | None = None
+    network: str | None = None
 
     @property
     def path(self) -> Path:
@@ -127,6 +132,10 @@ def fetch(name: str, *, source: Path | None = None) -> Path:
         OSError: there is no ``source``, or no space in the cache.
     """
     entry = find(name)
+    if entry.package and source is None:
+        path = find_in_package(entry.package, entry.file)
+        verify(path, sha256=entry.sha256)
+        return path
     expected = {"sha256": entry.sha256, "size": entry.size if isinstance(entry.size, int) else None}
     new = source is not None or not entry.path.exists()
     if source is not None:
@@ -160,6 +169,8 @@ def described(entry: Entry) -> str:
         "SHA256": entry.sha256,
         "Size": entry.size,
         "Page": entry.page,
+        "Package": entry.package,
+        "Network": entry.network,
         "Remark": entry.remark or None,
     }
     model = {
@@ -207,5 +218,7 @@ def _entry(model: dict, collection: dict) -> Entry:
         size=about.get("Size"),
         config=model.get("Config"),
         paper=collection.get("Paper", {}).get("URL"),
+        package=about.get("Package"),
+        network=about.get("Network"),
         remark=" ".join(part["Remark"] for part in (own, of_all) if "Remark" in part),
     )
