@@ -91,7 +91,7 @@ def fitted(state: Mapping, args: Namespace) -> tuple[dict, list[str]]:
     report = load_pretrained(network, state, inflate=filling(args.how), name=args.src)
     if report.matched < 1:
         raise ValueError(
-            f"{report}\n  {report.matched:.0%} of the network are filled, but a converted file must have all of it"
+            f"{report}\n  the file fills {report.matched:.0%} of the network of --arch, but must fill all of it"
         )
     filled = network.state_dict()
     return {key: filled[key] for key in report.used}, [str(report)]

@@ -119,7 +119,7 @@ LAYOUTS = (  # the first that fits counts
         RESNET,
         "ResNet3D",
         "MedicalNet (Med3D)",
-        remark="trained with dilations=(1, 1, 2, 4) and strides=(1, 2, 1, 1), for depth 10, 18 and 34 dilate_both=True; "
+        remark="trained with dilations=(1, 1, 2, 4) and strides=(1, 2, 1, 1); depth 10, 18 and 34: dilate_both=True; "
         "conv_seg is left over",
         in_channels=1,
         shortcuts={10: "B", 18: "A", 34: "A", 50: "B", 101: "B", 152: "B", 200: "B"},
