@@ -12,7 +12,7 @@ from mmengine.config import Config
 from torch import Tensor, nn
 
 from vdt3d.cli import flops, main
-from vdt3d.models.layers.attention import Attention, TransformerBlock
+from vdt3d.models.backbones.attention import Attention, TransformerBlock
 from vdt3d.registry import TRANSFORMS
 from vdt3d.structures import LabelMap, Sample, Volume
 

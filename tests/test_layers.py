@@ -2,6 +2,7 @@
 
 import ast
 from collections.abc import Iterator
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -92,6 +93,51 @@ def test_no_layer_imports_upwards():
     assert len(list(ROOT.glob("vdt3d/**/*.py"))) >= 10, "too few files found: is the search looking in the right place?"
     found = offences(ROOT)
     assert not found, "\n".join(found)
+
+
+def graph(root: Path, *, folders: bool) -> dict[str, set[str]]:
+    """Which module (or folder) of ours imports which others, inside functions too."""
+    modules = {
+        ".".join(path.relative_to(root).with_suffix("").parts).removesuffix(".__init__"): path
+        for package in PACKAGES
+        for path in (root / package).rglob("*.py")
+    }
+    found: dict[str, set[str]] = {}
+    for name, path in modules.items():
+        wanted = {full for _, full in imports(ast.parse(path.read_text(encoding="utf-8")))}
+        targets = {full if full in modules else full.rpartition(".")[0] for full in wanted}
+        targets = {target for target in targets if target in modules and not target.endswith("__init__")}
+        if folders:
+            name, targets = folder_of(name, modules), {folder_of(target, modules) for target in targets}
+        found.setdefault(name, set()).update(targets - {name})
+    return found
+
+
+def folder_of(module: str, modules: dict[str, Path]) -> str:
+    return module if modules[module].name == "__init__.py" else module.rpartition(".")[0]
+
+
+def cycles(edges: dict[str, set[str]]) -> list[list[str]]:
+    """Groups of nodes that reach one another."""
+    try:
+        TopologicalSorter(edges).prepare()
+    except CycleError as error:
+        return [error.args[1]]
+    return []
+
+
+def test_no_module_imports_itself_through_others():
+    edges = graph(ROOT, folders=False)
+    packages = {name for name in edges if (ROOT / name.replace(".", "/") / "__init__.py").is_file()}
+    # A package's __init__ gathers the modules below it, which import one another by their full names.
+    assert cycles({name: targets - packages for name, targets in edges.items() if name not in packages}) == []
+
+
+def test_no_two_folders_of_the_networks_import_each_other():
+    edges = graph(ROOT, folders=True)
+    networks = {name for name in edges if name.startswith(("vdt3d.models.", "medseg.models."))}
+    assert {"vdt3d.models.backbones", "vdt3d.models.inflate", "vdt3d.models.weights"} <= networks
+    assert cycles({name: edges[name] & networks for name in networks}) == []
 
 
 @pytest.mark.parametrize(

@@ -188,7 +188,7 @@ def test_weights_alone_are_no_run_to_resume(whole, tmp_path):
     write_checkpoint({"state_dict": tiny.saved(whole / "epoch_1.pth")["state_dict"]}, tmp_path / "weights.pth")
     with pytest.raises(CheckpointError, match=r"weights.pth: no meta, .*load_from="):
         tiny.train(tiny.config(tmp_path), resume=str(tmp_path / "weights.pth"))
-    with pytest.raises(CheckpointError, match=r"left over in the file: backbone.norm(.|\n)*belongs to another model"):
+    with pytest.raises(CheckpointError, match=r"backbone\.norm.*load_from"):
         tiny.train(tiny.config(tmp_path, epochs=1))
         tiny.train(tiny.config(tmp_path, norm="GN"), resume=True)
 

@@ -27,6 +27,7 @@ MOVED = {
     "vdt3d.models.inflate.layouts": "vdt3d.models.weights.layouts",
     "vdt3d.models.inflate.recognition": "vdt3d.models.weights.recognition",
     "vdt3d.models.inflate.weights": "vdt3d.models.weights.adapt",
+    "vdt3d.models.layers.attention": "vdt3d.models.backbones.attention",
     "vdt3d.utils.checkpoint": "vdt3d.models.weights.files",
     "vdt3d.utils.download": "vdt3d.models.weights.download",
     "vdt3d.utils.loading": "vdt3d.models.weights.load",

@@ -1,12 +1,16 @@
 """All that a run consists of, as plain containers that a checkpoint holds, and the way back into a run."""
 
 import time
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import mmengine
 import numpy as np
 import torch
-from mmengine.logging import HistoryBuffer, MessageHub
+from mmengine.logging import HistoryBuffer, MessageHub, MMLogger
+from mmengine.optim import OptimWrapper, _ParamScheduler
+from mmengine.runner.base_loop import BaseLoop
 from torch import Tensor, nn
 
 import vdt3d
@@ -14,62 +18,73 @@ from vdt3d.engine.schedules import follow, same_schedule, state_of
 from vdt3d.models.weights.files import CheckpointError, plain
 from vdt3d.utils.random import rng_state, set_rng_state
 
-if TYPE_CHECKING:
-    from vdt3d.engine.runner import Runner
-
 PARTS = ("meta", "state_dict", "optimizer", "message_hub", "processes")
 
 
-def state_of_run(
-    runner: "Runner", processes: list[dict[str, Any]], *, epoch: int, iteration: int, validated: bool
-) -> dict[str, Any]:
-    """What a checkpoint holds.
+@dataclass(frozen=True)
+class RunParts:
+    """The parts of a run that its checkpoints contain.
 
     Args:
-        processes: ``state_of_process`` of each.
-        epoch, iteration: how many are finished.
-        validated: whether this state has been validated already.
+        model: without what distributes it.
+        optimizer: the optimizer wrapper.
+        schedulers: of the optimizer's settings.
+        messages: the scalars of the log.
+        loop: of the training.
     """
+
+    model: nn.Module
+    optimizer: OptimWrapper
+    schedulers: Sequence[_ParamScheduler]
+    messages: MessageHub
+    loop: BaseLoop
+
+
+def state_of_run(parts: RunParts, processes: list[dict[str, Any]], meta: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the content of a checkpoint.
+
+    Args:
+        parts: of the run.
+        processes: ``state_of_process`` of each.
+        meta: about the run: ``epoch`` and ``iter`` (finished ones), ``validated`` (whether this state has been
+            validated), ``seed``, ``experiment_name``, ``cfg``.
+    """
+    loader = parts.loop.dataloader
     return {
         "meta": {
-            "epoch": epoch,
-            "iter": iteration,
-            "epoch_length": len(runner.train_dataloader),
-            "validated": validated,
-            "seed": runner.seed,
-            "experiment_name": runner.experiment_name,
+            **meta,
+            "epoch_length": len(loader),
             "time": time.strftime("%Y-%m-%d %H:%M:%S"),
             "versions": {
                 "vdt3d": vdt3d.__version__,
                 "mmengine": mmengine.__version__,
                 "torch": str(torch.__version__),
             },
-            "dataset_meta": plain(runner.train_dataloader.dataset.metainfo),
-            "cfg": runner.config_text,
+            "dataset_meta": plain(loader.dataset.metainfo),
         },
-        "state_dict": {key: value.detach().cpu() for key, value in runner.bare_model.state_dict().items()},
-        "optimizer": _optimizer_state(runner),
-        "param_schedulers": [state_of(scheduler) for scheduler in runner.param_schedulers or []],
-        "message_hub": _pack_messages(runner.message_hub),
+        "state_dict": {key: value.detach().cpu() for key, value in parts.model.state_dict().items()},
+        "optimizer": _optimizer_state(parts.optimizer),
+        "param_schedulers": [state_of(scheduler) for scheduler in parts.schedulers],
+        "message_hub": _pack_messages(parts.messages),
         "processes": processes,
     }
 
 
-def _optimizer_state(runner: "Runner") -> dict[str, Any]:
+def _optimizer_state(optimizer: OptimWrapper) -> dict[str, Any]:
     """Return the optimizer's state, in which NumPy numbers, such as a rate that a schedule computed, are Python's."""
-    state = runner.optim_wrapper.state_dict()
+    state = optimizer.state_dict()
     for group in state["param_groups"]:
         group.update({name: value.item() for name, value in group.items() if isinstance(value, np.generic)})
     return state
 
 
-def state_of_process(runner: "Runner") -> dict[str, Any]:
-    """What differs between the processes: random generators and, between two optimizer steps, gradients."""
-    optimizer, state = runner.optim_wrapper, rng_state()
+def state_of_process(parts: RunParts) -> dict[str, Any]:
+    """Return what differs between processes: random generators and, between two optimizer steps, gradients."""
+    optimizer, state = parts.optimizer, rng_state()
     if torch.cuda.is_available():
         state["cuda"] = torch.cuda.get_rng_state()
     if optimizer._inner_count % optimizer._accumulative_counts:
-        parameters = runner.bare_model.named_parameters()
+        parameters = parts.model.named_parameters()
         state["gradients"] = {name: p.grad.cpu() for name, p in parameters if p.grad is not None}
     return state
 
@@ -94,22 +109,29 @@ def require_state_of_run(checkpoint: dict[str, Any], name: str, *, averages: boo
         )
 
 
-def resume_run(runner: "Runner", checkpoint: dict[str, Any], name: str) -> dict[str, Any] | None:
-    """Bring a run to where a checkpoint was written.
+def resume_run(
+    parts: RunParts, checkpoint: dict[str, Any], name: str, *, rank: int, world_size: int
+) -> dict[str, Any] | None:
+    """Set the parts of a run to where a checkpoint was written.
+
+    Args:
+        parts: of the run; changed in place.
+        checkpoint: the content of the file.
+        name: of the file, for messages.
+        rank, world_size: of this process, and number of processes.
 
     Returns:
-        What ``set_generators`` is to be given right before the first step; None where generators begin anew.
+        The state for ``set_generators`` right before the first step; None where generators begin anew.
 
     Raises:
-        CheckpointError: it belongs to another model, optimizer or schedule.
+        CheckpointError: the checkpoint belongs to another model, optimizer or schedule.
     """
     meta = checkpoint["meta"]
-    _resume_model(runner.bare_model, checkpoint["state_dict"], name)
-    runner.train_loop.resume_at(meta["epoch"], meta["iter"], meta["epoch_length"])
-    _resume_seed(runner, meta["seed"])
-    _unpack_messages(runner.message_hub, checkpoint["message_hub"])
-    _resume_optimizer(runner, checkpoint)
-    return _resume_process(runner, checkpoint["processes"])
+    _resume_model(parts.model, checkpoint["state_dict"], name)
+    parts.loop.resume_at(meta["epoch"], meta["iter"], meta["epoch_length"])
+    _unpack_messages(parts.messages, checkpoint["message_hub"])
+    _resume_optimizer(parts, checkpoint)
+    return _resume_process(parts.model, checkpoint["processes"], rank, world_size)
 
 
 def _resume_model(model: nn.Module, state: dict[str, Tensor], name: str) -> None:
@@ -137,21 +159,11 @@ def set_generators(state: dict[str, Any]) -> None:
         torch.cuda.set_rng_state(state["cuda"])
 
 
-def _resume_seed(runner: "Runner", seed: int) -> None:
-    if seed != runner.seed:
-        runner.logger.warning(f"The checkpoint's seed {seed} replaces this config's {runner.seed}")
-        runner._randomness_cfg["seed"] = seed
-        runner.set_randomness(**runner._randomness_cfg)
-        for loop in (runner._train_loop, runner._val_loop):
-            if loop is not None:
-                loop.dataloader.sampler.seed = seed
-
-
-def _resume_optimizer(runner: "Runner", checkpoint: dict[str, Any]) -> None:
-    schedulers, saved, optimizer = runner.param_schedulers or [], checkpoint["param_schedulers"], runner.optim_wrapper
-    same = same_schedule(schedulers, saved) and runner.iter == checkpoint["meta"]["iter"]
-    values = [] if same else follow(schedulers, optimizer, runner.epoch, runner.iter, len(runner.train_dataloader))
-    _compare_settings(runner, checkpoint["optimizer"]["param_groups"])
+def _resume_optimizer(parts: RunParts, checkpoint: dict[str, Any]) -> None:
+    schedulers, saved, optimizer, loop = parts.schedulers, checkpoint["param_schedulers"], parts.optimizer, parts.loop
+    same = same_schedule(schedulers, saved) and loop.iter == checkpoint["meta"]["iter"]
+    values = [] if same else follow(schedulers, optimizer, loop.epoch, loop.iter, len(loop.dataloader))
+    _compare_settings(parts, checkpoint["optimizer"]["param_groups"])
     optimizer.load_state_dict(checkpoint["optimizer"])
     if same:
         for scheduler, state in zip(schedulers, saved, strict=True):
@@ -160,17 +172,17 @@ def _resume_optimizer(runner: "Runner", checkpoint: dict[str, Any]) -> None:
     before = optimizer.param_groups[0]["lr"]
     for group, new in zip(optimizer.param_groups, values, strict=True):
         group.update(new)
-    runner.logger.warning(
+    MMLogger.get_current_instance().warning(
         "The run's length or its schedule is not the checkpoint's, so the schedule was rebuilt and followed up to "
         f"here: learning rate {before:.6g} -> {optimizer.param_groups[0]['lr']:.6g}"
     )
 
 
-def _compare_settings(runner: "Runner", saved: list[dict[str, Any]]) -> None:
+def _compare_settings(parts: RunParts, saved: list[dict[str, Any]]) -> None:
     """Refuse the parameter groups of another optimizer, and say which settings of this one they replace."""
-    moving = {"initial_lr", *(scheduler.param_name for scheduler in runner.param_schedulers or [])}
+    moving = {"initial_lr", *(scheduler.param_name for scheduler in parts.schedulers)}
     changed = {}
-    for one, other in zip(runner.optim_wrapper.param_groups, saved, strict=False):  # it refuses more or fewer itself
+    for one, other in zip(parts.optimizer.param_groups, saved, strict=False):  # it refuses more or fewer itself
         if foreign := sorted(other.keys() - one.keys()):
             raise CheckpointError(
                 f"the checkpoint's run had another optimizer, with {', '.join(foreign)}: keep that one, or start "
@@ -179,17 +191,19 @@ def _compare_settings(runner: "Runner", saved: list[dict[str, Any]]) -> None:
         kept = one.keys() & other.keys() - moving - {"params"}
         changed |= {name: (other[name], one[name]) for name in kept if other[name] != one[name]}
     for name, (old, new) in sorted(changed.items()):
-        runner.logger.warning(f"The checkpoint's {name} {old} replaces this config's {new}")
+        MMLogger.get_current_instance().warning(f"The checkpoint's {name} {old} replaces this config's {new}")
 
 
-def _resume_process(runner: "Runner", states: list[dict[str, Any]]) -> dict[str, Any] | None:
-    if len(states) != runner.world_size:
-        runner.logger.warning(
-            f"The checkpoint comes from {len(states)} processes and this run has {runner.world_size}: data order "
-            "goes on, dropout and other draws on the model's side begin anew"
+def _resume_process(
+    model: nn.Module, states: list[dict[str, Any]], rank: int, world_size: int
+) -> dict[str, Any] | None:
+    if len(states) != world_size:
+        MMLogger.get_current_instance().warning(
+            f"The checkpoint comes from {len(states)} processes and this run has {world_size}: the data order is "
+            "continued, but dropout and other draws on the model's side begin anew"
         )
         return None
-    state, parameters = states[runner.rank], dict(runner.bare_model.named_parameters())
+    state, parameters = states[rank], dict(model.named_parameters())
     for name, gradient in state.get("gradients", {}).items():
         parameters[name].grad = gradient.to(parameters[name].device)
     return state

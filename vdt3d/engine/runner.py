@@ -5,7 +5,6 @@ import os
 import platform
 import warnings
 from collections import defaultdict
-from functools import cached_property
 from inspect import signature
 from itertools import count
 from pathlib import Path
@@ -15,11 +14,10 @@ import mmengine
 import torch
 from mmengine.config import Config
 from mmengine.device import get_device
-from mmengine.dist import all_gather_object, is_main_process
+from mmengine.dist import is_main_process
 from mmengine.evaluator import Evaluator
-from mmengine.hooks import EMAHook, Hook
+from mmengine.hooks import Hook
 from mmengine.logging import MMLogger
-from mmengine.model import is_model_wrapper
 from mmengine.optim import OptimWrapper, _ParamScheduler
 from mmengine.runner import IterBasedTrainLoop as MMIterBasedTrainLoop
 from mmengine.runner import LogProcessor
@@ -31,6 +29,7 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 import vdt3d
+from vdt3d.engine.checkpointed_runner import CheckpointedRunner
 from vdt3d.engine.config_names import check_names, run_settings
 from vdt3d.engine.data import build_dataloader, require_two_classes, same_classes
 from vdt3d.engine.distributed import distribute, init_distributed
@@ -41,14 +40,11 @@ from vdt3d.engine.loops import ValLoop
 from vdt3d.engine.monitored import check_hooks, check_monitored
 from vdt3d.engine.optimizer_groups import scale_learning_rates
 from vdt3d.engine.plain_config import config_to_write, plain_config
-from vdt3d.engine.run_state import require_state_of_run, resume_run, set_generators, state_of_process, state_of_run
 from vdt3d.engine.schedules import count_as_run
 from vdt3d.engine.score_rules import metric_configs, with_rules
 from vdt3d.engine.validation import check_settings
 from vdt3d.engine.wandb_run import continue_wandb_run, keep_wandb_run
-from vdt3d.engine.work_dir import claim_together, latest_checkpoint, make_log_dir
-from vdt3d.models.weights.files import read_any, require_plain, state_dict_of, write_checkpoint
-from vdt3d.models.weights.load import load_pretrained
+from vdt3d.engine.work_dir import claim_together, make_log_dir
 from vdt3d.registry import LOOPS, RUNNERS
 from vdt3d.utils.config_errors import config_errors
 from vdt3d.utils.files import write_aside
@@ -58,7 +54,7 @@ _STARTED: defaultdict[str, count] = defaultdict(count)  # runs of this process b
 
 
 @RUNNERS.register_module()
-class Runner(MMRunner):
+class Runner(CheckpointedRunner):
     """Trains, validates and tests what a config describes.
 
     Keys of the config beside mmengine's:
@@ -74,9 +70,7 @@ class Runner(MMRunner):
     """
 
     def __init__(self, *args, cfg: Config | dict | None = None, **kwargs):
-        self._random_state: dict | None = None
         self._classes: tuple[str, ...] = ()
-        self.resumed_unvalidated = False
         cfg = plain_config(cfg or {})
         self._overwrite = bool(cfg.get("overwrite"))
         check_settings({**cfg, **signature(MMRunner).bind(*args, **kwargs).arguments})
@@ -236,63 +230,6 @@ class Runner(MMRunner):
             # The backbone is where the time goes; around it, samples and losses would break the graph.
             getattr(self.bare_model, "backbone", self.bare_model).compile(**({} if settings is True else settings))
 
-    @property
-    def bare_model(self) -> nn.Module:
-        """The model itself, without what distributes it."""
-        return self.model.module if is_model_wrapper(self.model) else self.model
-
-    # ---- weights in ----
-
-    def load_or_resume(self) -> None:
-        """Fill the model from the file the config names, or the last of the work directory, once."""
-        if self._has_loaded:
-            return
-        self._has_loaded = True
-        if self._resume and self.training:
-            source = latest_checkpoint(Path(self.work_dir)) if self._resume is True else self._resume
-            if source is not None:
-                self.resume(str(source))
-                return
-            self.logger.info(f"Nothing to resume in {self.work_dir}: starting from the beginning")
-            self._resume = False  # EMA asks
-        if self._load_from is not None:
-            self.load_checkpoint(str(self._load_from), heads=not self.training)
-
-    @property
-    def training(self) -> bool:
-        """Whether ``train`` was called, and not ``val`` or ``test`` alone."""
-        return isinstance(self._train_loop, BaseLoop)
-
-    @property
-    def epoch(self) -> int:
-        """How many are finished; 0 where none is to be, for which mmengine would read the training data."""
-        return self._train_loop.epoch if self.training else 0
-
-    @property
-    def iter(self) -> int:
-        """The same of iterations."""
-        return self._train_loop.iter if self.training else 0
-
-    def load_checkpoint(self, filename: str, map_location: str = "cpu", *, heads: bool = False) -> None:
-        """Fill the model by ``load_pretrained``, with the config's ``inflate`` and ``min_matched``.
-
-        Args:
-            heads: the heads must fit too (testing), and no tensor is adapted.
-
-        Raises:
-            CheckpointError: as ``load_pretrained``.
-        """
-        report = load_pretrained(
-            self.bare_model,
-            state_dict_of(read_any(filename, map_location), filename),
-            inflate=self.cfg.get("inflate"),
-            heads=heads,
-            min_matched=None if heads else self.cfg.get("min_matched"),
-            name=filename,
-        )
-        self.logger.info(f"Loaded weights\n{report}")
-        self.call_hook("after_load_checkpoint", checkpoint={"state_dict": self.bare_model.state_dict()})
-
     def train(self) -> nn.Module:
         """Train the model; the work directory belongs to this run until it ends.
 
@@ -350,57 +287,3 @@ class Runner(MMRunner):
                 return super().test()
         finally:
             self._dismiss_workers()
-
-    # ---- state out and in again ----
-
-    def save_checkpoint(
-        self, out_dir: str, filename: str, *, epoch: int, iteration: int, validated: bool = False
-    ) -> None:
-        """Write all that a run consists of, in plain containers; every process must call it.
-
-        Args:
-            epoch, iteration: how many are finished.
-            validated: whether this state has been validated already.
-
-        Raises:
-            OSError: the disk is full; a file of that name that was there stays whole.
-        """
-        processes = all_gather_object(state_of_process(self))
-        if not is_main_process():
-            return
-        checkpoint = state_of_run(self, processes, epoch=epoch, iteration=iteration, validated=validated)
-        self.call_hook("before_save_checkpoint", checkpoint=checkpoint)
-        write_checkpoint(checkpoint, Path(out_dir) / filename)
-
-    def require_savable(self) -> None:
-        """Check before the first step that the state of the run can be saved; the loops call it.
-
-        Raises:
-            CheckpointError: it contains an object that no checkpoint may contain; the message names its place.
-        """
-        if is_main_process():
-            require_plain(state_of_run(self, [], epoch=self.epoch, iteration=self.iter, validated=False), "checkpoint")
-
-    @cached_property
-    def config_text(self) -> str:
-        """The config as python."""
-        return self.cfg.pretty_text  # formatted anew at every call, which takes long
-
-    def resume(self, filename: str, **_) -> None:
-        """Go on from a checkpoint exactly as if the run had not stopped.
-
-        Raises:
-            CheckpointError: the file holds weights only, or belongs to another model or schedule.
-        """
-        checkpoint = read_any(filename, "cpu")
-        require_state_of_run(checkpoint, filename, averages=any(isinstance(hook, EMAHook) for hook in self.hooks))
-        self.call_hook("after_load_checkpoint", checkpoint=checkpoint)  # EMA takes its part and puts ours in its place
-        self._random_state = resume_run(self, checkpoint, filename)
-        self.resumed_unvalidated = not checkpoint["meta"]["validated"]
-        self.logger.info(f"Resumed {filename}: {self.epoch} epochs and {self.iter} iterations are done")
-
-    def restore_random_state(self) -> None:
-        """Put the random generators where the resumed checkpoint left them; the loops call it before the first step."""
-        if self._random_state is not None:
-            set_generators(self._random_state)
-        self._random_state = None

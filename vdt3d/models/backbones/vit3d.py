@@ -10,10 +10,10 @@ from torch import Tensor, nn
 from torch.nn.init import trunc_normal_, zeros_
 from torch.utils.checkpoint import checkpoint
 
+from vdt3d.models.backbones.attention import NORM_EPS, Attention, RelativeAttention, TransformerBlock
 from vdt3d.models.backbones.feature_info import FeatureInfo
 from vdt3d.models.backbones.window_encoder import WindowEncoder
 from vdt3d.models.inflate.positions import Grid, fit_absolute_positions, relative_index
-from vdt3d.models.layers.attention import NORM_EPS, Attention, RelativeAttention, TransformerBlock
 from vdt3d.registry import MODELS
 from vdt3d.structures import SliceWindow
 
