@@ -19,7 +19,7 @@ train_dataloader = dict(
         _delete_=True,
         type="SliceWindows",
         dataset=dict(**_base_.dataset, split="train"),
-            pipeline=train_pipeline,
+        pipeline=train_pipeline,
     ),
 )
 load_from = "torchvision://resnet34"

@@ -24,7 +24,7 @@ train_dataloader = dict(
     dataset=dict(
         type="SliceWindows",
         dataset=dict(**dataset, split="train", pipeline=[reorient]),
-            pipeline=train_pipeline,
+        pipeline=train_pipeline,
     ),
 )
 val_dataloader = dict(

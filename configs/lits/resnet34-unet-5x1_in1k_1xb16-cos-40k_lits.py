@@ -20,7 +20,7 @@ train_dataloader = dict(
         _delete_=True,
         type="SliceWindows",
         dataset=dict(**_base_.dataset, split="train"),
-            pipeline=train_pipeline,
+        pipeline=train_pipeline,
     ),
 )
 val_evaluator = test_evaluator = dict(labels=dict(liver=[1, 2]))

@@ -24,8 +24,6 @@ channels_last = True
 default_hooks = dict(checkpoint=dict(interval=656, save_best="dice"), logger=dict(interval=50))
 inits = dict(
     genesis=dict(
-        model=dict(
-            backbone=dict(num_classes=2), decode_head=dict(label_map={2: 1}, loss_decode=dict(type="ComboLoss"))
-        )
+        model=dict(backbone=dict(num_classes=2), decode_head=dict(label_map={2: 1}, loss_decode=dict(type="ComboLoss")))
     )
 )

@@ -34,7 +34,7 @@ train_dataloader = dict(
         _delete_=True,
         type="SliceWindows",
         dataset=dict(**_base_.dataset, split="train", pipeline=[_base_.reorient]),
-            pipeline=train_pipeline,
+        pipeline=train_pipeline,
     ),
 )
 auto_scale_lr = dict(base_batch_size=32)

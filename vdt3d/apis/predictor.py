@@ -56,9 +56,9 @@ class Predictor:
     Raises:
         CheckpointError: a checkpoint that does not fill the whole model.
         FileNotFoundError: there is no such config.
-        ValueError: a config that the command line refuses too; a device that is not there; no checkpoint; a config without test data set; a detector or a model
-            without inferer, where there are several, or where anything is asked that needs one; a model without
-            dropout.
+        ValueError: a config that the command line refuses too; a device that is not there; no checkpoint; a config
+            without test data set; a detector or a model without inferer, where there are several, or where anything is
+            asked that needs one; a model without dropout.
     """
 
     def __init__(

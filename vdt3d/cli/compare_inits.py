@@ -1,10 +1,11 @@
 """Train every initialisation of a network alike, on shares of the labels, and tell which needs how many of them.
 
 CONFIG is any config: its arms are the rows of its table ``inits``, or those that are known for its backbone
-(docs/configs.md). Every run has the steps, the order of cases and the augmentation of CONFIG, whatever its share of the labels;
-validation chooses its checkpoint, which is tested once. Runs that have a result are skipped, others go on where they
-stopped. Several processes may share a --work-dir: --shard "$SLURM_ARRAY_TASK_ID/$SLURM_ARRAY_TASK_COUNT" in a Slurm
-array, nothing under torchrun. Whoever finds all results there writes the table, its csv and the curves.
+(docs/configs.md). Every run has the steps, the order of cases and the augmentation of CONFIG, whatever its share of the
+labels; validation chooses its checkpoint, which is tested once. Runs that have a result are skipped, others continue
+where they stopped. Several processes may share a --work-dir: --shard
+"$SLURM_ARRAY_TASK_ID/$SLURM_ARRAY_TASK_COUNT" in a Slurm array, nothing under torchrun. Whoever finds all results there
+writes the table, its csv and the curves.
 """
 
 import json
@@ -119,9 +120,7 @@ class Job(NamedTuple):
         write_aside(self.folder / "result.json", lambda aside: aside.write_text(text + "\n", encoding="utf-8"))
 
 
-def plan(
-    path: Path, arms: Mapping[str, tuple[dict[str, object], Any]], runs: "Sequence[Run]", base: Path
-) -> list[Job]:
+def plan(path: Path, arms: Mapping[str, tuple[dict[str, object], Any]], runs: "Sequence[Run]", base: Path) -> list[Job]:
     """The jobs of all runs, checked as far as can be before the first of them begins, with what they need downloaded.
 
     Args:

@@ -41,7 +41,9 @@ def add_config_arguments(
 def add_run_arguments(parser: ArgumentParser) -> None:
     """What training and testing have in common."""
     add_config_arguments(parser)
-    parser.add_argument("--work-dir", type=Path, help="where checkpoints and logs go (default: work_dirs/CONFIG, or CONFIG_INIT)")
+    parser.add_argument(
+        "--work-dir", type=Path, help="where checkpoints and logs go (default: work_dirs/CONFIG[_INIT])"
+    )
     parser.add_argument(
         "--launcher", choices=LAUNCHERS, help="what started this process among others (default: the config's, or none)"
     )

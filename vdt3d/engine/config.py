@@ -31,12 +31,11 @@ def read_config(path: str | Path, overrides: Mapping[str, Any] | None = None) ->
             fit.
     """
     config, overrides = _read(path, overrides), dict(overrides or {})
-    choices = {key: value for key, value in overrides.items() if key.partition(".")[0] in CHOICES}
     try:
-        config = resolve_config(config, choices, weights=overrides.get("load_from"))
+        config = resolve_config(config, overrides)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
-    _merge(config, {key: value for key, value in overrides.items() if key not in choices})
+    _merge(config, {key: value for key, value in overrides.items() if _first(key) not in CHOICES})
     return config
 
 
@@ -48,7 +47,7 @@ def init_names(path: str | Path, overrides: Mapping[str, Any] | None = None) -> 
     """
     config = _read(path, overrides)
     try:
-        _merge(config, {key: value for key, value in (overrides or {}).items() if key.partition(".")[0] == "inits"})
+        _merge(config, {key: value for key, value in (overrides or {}).items() if _first(key) == "inits"})
         return list(inits_of(config))
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
@@ -69,30 +68,30 @@ def _read(path: str | Path, overrides: Mapping[str, Any] | None) -> Config:
     return config
 
 
-def resolve_config(config: Config, choices: Mapping[str, Any] | None = None, weights: str | None = None) -> Config:
+def resolve_config(config: Config, overrides: Mapping[str, Any] | None = None) -> Config:
     """Return a config in which ``init`` and ``window`` have gone to where they are used; see docs/configs.md.
 
     A config that was resolved before stays as it is.
 
     Args:
-        choices: overrides of ``init``, ``inits.NAME...`` and ``window...``.
-        weights: an override of ``load_from`` that will follow.
+        overrides: values by key. Those of ``init``, ``inits.NAME...`` and ``window...`` are applied; ``load_from`` is
+            looked at, since it may contradict ``init``.
 
     Raises:
         ValueError: an initialisation that the table lacks, or windows that contradict one another.
     """
-    choices = dict(choices or {})
-    if not choices and not any(config.get(name) is not None for name in CHOICES):
+    overrides = dict(overrides or {})
+    if not any(_first(key) in CHOICES for key in (*overrides, *(key for key in config if config[key] is not None))):
         return config
     config = _copy(config)
-    _merge(config, {key: value for key, value in choices.items() if key.partition(".")[0] == "inits"})
-    apply_init(config, {key: value for key, value in choices.items() if key == "init"} | _given(load_from=weights))
-    _apply_window(config, {key: value for key, value in choices.items() if key.partition(".")[0] == "window"})
+    _merge(config, {key: value for key, value in overrides.items() if _first(key) == "inits"})
+    apply_init(config, {key: value for key, value in overrides.items() if key in ("init", "load_from")})
+    _apply_window(config, {key: value for key, value in overrides.items() if _first(key) == "window"})
     return config
 
 
-def _given(**settings: Any) -> dict[str, Any]:
-    return {key: value for key, value in settings.items() if value is not None}
+def _first(key: str) -> str:
+    return key.partition(".")[0]
 
 
 def _copy(config: Config) -> Config:
@@ -162,7 +161,7 @@ def _require_setting(key: str, names: Collection[str]) -> None:
         key: what is overridden, with dots.
         names: the names in the config file; of those that are no settings, the values have gone where they are used.
     """
-    first, settings = key.partition(".")[0], run_settings() | CHOICES
+    first, settings = _first(key), run_settings() | CHOICES
     if first in settings:
         return
     if first in names:

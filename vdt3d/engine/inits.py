@@ -84,7 +84,7 @@ def apply_init(config: Config, choices: Mapping[str, Any]) -> None:
     Raises:
         ValueError: the name is not in the table; or the weights contradict the name, or are not known.
     """
-    own, weights = config.get("init"), choices.get("load_from")
+    own = config.get("init")
     name = choices.get("init", own)
     if name is None and "init" not in choices:
         config.pop("inits", None)
@@ -102,14 +102,15 @@ def apply_init(config: Config, choices: Mapping[str, Any]) -> None:
     for setting in ("init", "inits"):
         config.pop(setting, None)
     config.merge_from_dict(row, allow_list_keys=False)
-    starts = weights or config.get("load_from")
-    if name in CONVERSIONS and starts is None:
+    starts = choices.get("load_from", config.get("load_from"))
+    if name in CONVERSIONS and starts is None and "load_from" not in choices:
         raise ValueError(f"init='{name}': 2D weights for this network are not known; name them with load_from=FILE")
     if name == SCRATCH and starts is not None:
         if "init" in choices:
             raise ValueError(f"init='{SCRATCH}' contradicts load_from={starts}; remove one of them")
         return  # the file, or an override, names weights after all
-    config.init_name = name
+    if starts is not None or table[name].get("load_from") is None:  # an override may have taken the weights away
+        config.init_name = name
 
 
 def check_row(name: str, row: Mapping[str, Any]) -> None:
