@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 from argparse import Namespace
@@ -16,6 +17,7 @@ import pytest
 import tiny
 import torch
 
+from medseg.datasets import write_organs_msd
 from vdt3d.cli import compare_inits, jobs, main
 from vdt3d.engine.config import read_config
 from vdt3d.engine.data import build_dataloader
@@ -320,6 +322,24 @@ def test_a_mistake_is_said_before_anything_is_trained(
     assert left.value.code == 2
     assert message in capsys.readouterr().err
     assert not pretended
+
+
+def test_a_config_of_ones_own_is_compared_without_a_table(tmp_path: Path, pretended: list[str], monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("vdt3d.experiments.comparison.summarise", lambda results, base: "")
+    (tmp_path / "configs").symlink_to(ROOT / "configs")
+    write_organs_msd(tmp_path / "my_task", cases=5)
+    config = re.search(r"```python\n(.*?)```", (ROOT / "docs/segmentation.md").read_text(), re.DOTALL).group(1)
+    assert "inits" not in config
+    (tmp_path / "my_segmentation.py").write_text(config)
+    (tmp_path / "flat.pth").touch()
+    words = ["--weights", "i3d=flat.pth", "acs=flat.pth", "--fractions", "1"]
+    options = [f"{split}_dataloader.dataset.prepared=none" for split in ("train", "val", "test")]
+    compare(Path("my_segmentation.py"), tmp_path / "runs", *words, "--cfg-options", *options, arms="scratch i3d acs")
+    assert pretended == ["scratch-1-0", "i3d-1-0", "acs-1-0"]
+    runs = [json.loads((tmp_path / f"runs/{name}/run.json").read_text()) for name in pretended]
+    assert [run["weights"] for run in runs] == [None, "flat.pth", "flat.pth"]
+    assert len({run["digest"] for run in runs}) == 3
 
 
 def test_sigterm_is_passed_on_and_the_handler_put_back(monkeypatch: pytest.MonkeyPatch):

@@ -1,9 +1,9 @@
 """Train every initialisation of a network alike, on shares of the labels, and tell which needs how many of them.
 
 CONFIG is any config: its arms are the rows of its table ``inits``, or those that are known for its backbone
-(docs/configs.md). Every run has the steps, the order of cases and the augmentation of CONFIG, whatever its share of the
-labels; validation chooses its checkpoint, which is tested once. Runs that have a result are skipped, others continue
-where they stopped. Several processes may share a --work-dir: --shard
+(configs/README.md). Every run has the steps, the order of cases and the augmentation of CONFIG, whatever its share of
+the labels; validation chooses its checkpoint, which is tested once. Runs that have a result are skipped, others
+continue where they stopped. Several processes may share a --work-dir: --shard
 "$SLURM_ARRAY_TASK_ID/$SLURM_ARRAY_TASK_COUNT" in a Slurm array, nothing under torchrun. Whoever finds all results there
 writes the table, its csv and the curves.
 """

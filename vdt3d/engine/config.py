@@ -69,7 +69,7 @@ def _read(path: str | Path, overrides: Mapping[str, Any] | None) -> Config:
 
 
 def resolve_config(config: Config, overrides: Mapping[str, Any] | None = None) -> Config:
-    """Return a config in which ``init`` and ``window`` have gone to where they are used; see docs/configs.md.
+    """Return a config in which ``init`` and ``window`` have gone to where they are used; see configs/README.md.
 
     A config that was resolved before stays as it is.
 
