@@ -18,7 +18,7 @@ import torch
 from mmengine.registry import DefaultScope
 
 from vdt3d.apis.export import export
-from vdt3d.cli.config import read_config
+from vdt3d.engine.config import read_config
 from vdt3d.engine.ensemble import loaded
 from vdt3d.engine.onnx_network import OnnxNetwork
 from vdt3d.inference import SlidingWindow

@@ -14,7 +14,6 @@ from multiprocessing import get_context
 from pathlib import Path
 
 import torch
-from mmengine.config import Config
 from mmengine.registry import DefaultScope
 from torch.nn.utils import clip_grad_norm_
 
@@ -37,9 +36,10 @@ def measured(arm: str, batch: int, steps: int) -> tuple[float, float]:
     """Seconds of the last step, and the most GiB the process ever held, libraries included."""
     from mmengine.model import revert_sync_batchnorm
 
+    from vdt3d.engine.config import read_config
     from vdt3d.registry import MODELS
 
-    config = Config.fromfile(CONFIG, lazy_import=False)
+    config = read_config(CONFIG)
     with DefaultScope.overwrite_default_scope("vdt3d"):
         config.model.backbone.update(ARMS[arm])
         model = revert_sync_batchnorm(MODELS.build(config.model)).train()

@@ -2,6 +2,8 @@
 
 import json
 import os
+import re
+import shutil
 import signal
 from argparse import Namespace
 from collections.abc import Callable
@@ -14,9 +16,10 @@ import processes
 import pytest
 import tiny
 import torch
-from mmengine.config import Config
 
+from medseg.datasets import write_organs_msd
 from vdt3d.cli import compare_inits, jobs, main
+from vdt3d.engine.config import read_config
 from vdt3d.engine.data import build_dataloader
 from vdt3d.experiments.comparison import (
     Run,
@@ -27,7 +30,6 @@ from vdt3d.experiments.comparison import (
     read_cases,
     repeated,
     score_of,
-    siblings,
     summarise,
     training_cases,
 )
@@ -40,25 +42,25 @@ STEPS = EPOCHS * CASES // 2  # batches of two
 
 @pytest.fixture(scope="module")
 def family(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The scratch config of a family whose arm 'pre' starts from a file, and 'killed' ends at its second step."""
+    """A config whose arm 'pre' starts from a file, and whose arm 'killed' ends at its second step."""
     folder = tmp_path_factory.mktemp("configs")
-    scratch = folder / "net_scratch_2e_tiny.py"
     hooks = dict(
         checkpoint=dict(type="CheckpointHook", interval=1, save_best="auc"),
         scores=dict(type="ScoresHook"),
         preemption=dict(type="PreemptionHook"),
     )
     config = tiny.config(folder, epochs=EPOCHS, length=CASES, default_hooks=hooks)
-    config.dump(scratch)
+    config.dump(folder / "base.py")
     torch.save(MODELS.build(config.model.backbone).state_dict(), folder / "weights.pth")
-    children = {
-        "pre": f'load_from = "{folder / "weights.pth"}"',
-        "killed": 'custom_hooks = [dict(type="SignalHook", at=1, name="SIGKILL")]',
+    inits = {
+        "scratch": dict(load_from=None),
+        "pre": dict(load_from=str(folder / "weights.pth")),
+        "killed": dict(custom_hooks=[dict(type="SignalHook", at=1, name="SIGKILL")]),
+        "elsewhere": dict(train_dataloader=dict(dataset=dict(length=8))),
     }
-    for arm, text in children.items():
-        child = folder / f"net_{arm}_2e_tiny.py"
-        child.write_text(f'_base_ = "{scratch.name}"\n{text}\n')
-    return scratch
+    path = folder / "tiny_family.py"
+    path.write_text(f'_base_ = "base.py"\ninits = {inits}\n')
+    return path
 
 
 def compare(config: Path, base: Path, *words: str, arms: str = "scratch pre") -> None:
@@ -82,43 +84,6 @@ def pretended(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     monkeypatch.setattr(jobs, "execute", execute)
     monkeypatch.setattr("vdt3d.experiments.comparison.save", lambda figure, path: path.touch())
     return done
-
-
-# ---- the arms --------------------------------------------------------------------------------------------------------
-
-
-def test_siblings_differ_in_the_second_part_of_their_names(tmp_path: Path):
-    names = ["net_scratch_1xb2_set", "net_2.5d_1xb2_set", "net_vdt_1xb2_other-set", "net_vdt_9xb9_set", "readme"]
-    names += ["unet_genesis_1xb2_set", "unet_scratch_1xb2_set", "net_scratch_1xb2_set_more"]
-    for name in names:
-        (tmp_path / f"{name}.py").touch()
-    found = {arm: path.stem for arm, path in siblings(tmp_path / "net_2.5d_1xb2_set.py").items()}
-    assert found == {
-        "scratch": "net_scratch_1xb2_set",
-        "2.5d": "net_2.5d_1xb2_set",
-        "genesis": "unet_genesis_1xb2_set",  # of another network, for want of one of this
-    }
-    with pytest.raises(ValueError, match="NETWORK_ARM_TRAINING_DATA"):
-        siblings(tmp_path / "readme.py")
-
-
-NARROW = {"scratch", "vdt", "i3d", "centre", "acs", "2.5d"}
-WIDE = {*NARROW, "kinetics", "medicalnet", "genesis"}
-
-
-@pytest.mark.parametrize(
-    ("config", "arms"),
-    [
-        ("lidc/resnet3d-18_vdt_4xb32-step-100e_lidc", WIDE),
-        ("lidc/resnet3d-18-fcn_acs_8xb4-poly-13k_lidc-seg", WIDE),
-        ("bcv/resnet3d-18-unet_scratch_8xb1-poly-39k_bcv", WIDE),
-        ("lits/resnet3d-18-unet_i3d_8xb2-poly-3k_lits", WIDE),
-        ("msd/resnet3d-18w16-unet_vdt_1xb2-cos-4k_hippocampus", {*NARROW, "genesis"}),
-        ("medmnist/resnet3d-18w16_2.5d_1xb32-cos-30e_adrenalmnist3d", NARROW),
-    ],
-)
-def test_the_families_have_their_arms(config: str, arms: set[str]):
-    assert set(siblings(ROOT / f"configs/{config}.py")) == arms
 
 
 # ---- the labels ------------------------------------------------------------------------------------------------------
@@ -181,30 +146,30 @@ def test_few_cases_are_repeated_to_the_length_of_all():
 
 
 def test_a_run_trains_on_its_cases_as_long_as_on_all(family: Path):
-    config = Config.fromfile(family, lazy_import=False)
+    config = read_config(family)
     known = training_cases(config)
     assert known.targets.tolist() == [0, 1] * 6
     subset = label_subset(known, 0.25, seed=0)
     indices = repeated(subset, CASES, by_epoch=True)
-    of_run = configured(config, Path("run"), seed=7, indices=indices, weights="w.pth")
+    of_run = configured(config, Path("run"), seed=7, indices=indices)
     loader = build_dataloader(**of_run.train_dataloader, seed=0)
     dataset = loader.dataset.dataset
     assert [dataset.get_data_info(place)["index"] for place in range(len(dataset))] == subset * 4
     assert len(loader) == CASES // 2
-    assert (of_run.randomness.seed, of_run.load_from, of_run.resume) == (7, "w.pth", True)
+    assert (of_run.randomness.seed, of_run.resume) == (7, True)
     assert (of_run.work_dir, of_run.test_evaluator.out) == ("run", str(Path("run/cases.csv")))
     assert "indices" not in config.train_dataloader.dataset  # the config given is left alone
 
 
 def test_of_slice_windows_it_is_the_cases_that_are_chosen(tmp_path: Path):
     """Five patients of the likeness of the GI tract challenge, a scan of four slices each; fold 0 holds out one."""
-    config = Config.fromfile(ROOT / "configs/debug/segment_slices.py", lazy_import=False)
+    config = read_config(ROOT / "configs/debug/segment_slices.py")
     make = {"cases": 5, "days": 1, "slices": 4, "side": 16}
     config.merge_from_dict({"train_dataloader.dataset.dataset": {"data_root": str(tmp_path / "gi"), "make": make}})
     config.test_evaluator = dict(type="SegmentationScores")
     known = training_cases(config)
     assert len(known.groups) == len(set(known.groups)) == 4
-    of_run = configured(config, Path("run"), seed=0, indices=[2, 2], weights=None)
+    of_run = configured(config, Path("run"), seed=0, indices=[2, 2])
     dataset = DATASETS.build(of_run.train_dataloader.dataset)
     assert len(dataset) == 2 * 4
     assert {dataset.read(index).name.partition("_")[0] for index in range(8)} == {known.groups[2]}
@@ -311,9 +276,10 @@ def test_a_folder_of_other_runs_is_refused(family: Path, tmp_path: Path, pretend
     with pytest.raises(SystemExit):
         compare(family, tmp_path, "--cfg-options", "optim_wrapper.optimizer.lr=0.5")
     assert "scratch-0.5-0 holds a run that differs in digest" in capsys.readouterr().err
+    other = shutil.copy(family.parent / "weights.pth", tmp_path / "other.pth")
     with pytest.raises(SystemExit):
-        compare(family, tmp_path, "--weights", f"scratch={family.parent / 'weights.pth'}")
-    assert "differs in weights" in capsys.readouterr().err
+        compare(family, tmp_path, "--weights", f"pre={other}")
+    assert "differs in digest, weights" in capsys.readouterr().err
     with pytest.raises(SystemExit):  # other test cases
         compare(family, tmp_path, "--cfg-options", "test_dataloader.dataset.length=4")
     assert "differs in digest, data" in capsys.readouterr().err
@@ -321,8 +287,6 @@ def test_a_folder_of_other_runs_is_refused(family: Path, tmp_path: Path, pretend
 
 
 def two_sets(family: Path) -> list[str]:
-    path = family.parent / "net_elsewhere_2e_tiny.py"
-    path.write_text(f'_base_ = "{family.name}"\ntrain_dataloader = dict(dataset=dict(length=8))\n')
     return ["--inits", "scratch", "elsewhere"]
 
 
@@ -333,10 +297,14 @@ def no_score(family: Path) -> list[str]:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--inits", "scratch", "i3d"], "there is no arm 'i3d' of net_scratch_2e_tiny.py; there are "),
+        (
+            ["--inits", "scratch", "i3d"],
+            "'i3d' of tiny_family.py; there are scratch, pre, killed, elsewhere",
+        ),
         (["--weights", "pre=nowhere.pth"], "pre starts from nowhere.pth, which is not there"),
         (["--weights", "pre=zoo:nowhere"], "no weights 'nowhere' in the zoo"),
         (["--weights", "nowhere.pth"], "wanted ARM=FILE"),
+        (["--cfg-options", "init=pre"], "init=pre"),
         (["--shard", "2/2"], "wanted I/N with I from 0 to N - 1"),
         (["--fractions", "40"], "more than 0 and at most 1, got 40.0"),
         (["--summarise"], "found no results"),
@@ -354,6 +322,24 @@ def test_a_mistake_is_said_before_anything_is_trained(
     assert left.value.code == 2
     assert message in capsys.readouterr().err
     assert not pretended
+
+
+def test_a_config_of_ones_own_is_compared_without_a_table(tmp_path: Path, pretended: list[str], monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("vdt3d.experiments.comparison.summarise", lambda results, base: "")
+    (tmp_path / "configs").symlink_to(ROOT / "configs")
+    write_organs_msd(tmp_path / "my_task", cases=5)
+    config = re.search(r"```python\n(.*?)```", (ROOT / "docs/segmentation.md").read_text(), re.DOTALL).group(1)
+    assert "inits" not in config
+    (tmp_path / "my_segmentation.py").write_text(config)
+    (tmp_path / "flat.pth").touch()
+    words = ["--weights", "i3d=flat.pth", "acs=flat.pth", "--fractions", "1"]
+    options = [f"{split}_dataloader.dataset.prepared=none" for split in ("train", "val", "test")]
+    compare(Path("my_segmentation.py"), tmp_path / "runs", *words, "--cfg-options", *options, arms="scratch i3d acs")
+    assert pretended == ["scratch-1-0", "i3d-1-0", "acs-1-0"]
+    runs = [json.loads((tmp_path / f"runs/{name}/run.json").read_text()) for name in pretended]
+    assert [run["weights"] for run in runs] == [None, "flat.pth", "flat.pth"]
+    assert len({run["digest"] for run in runs}) == 3
 
 
 def test_sigterm_is_passed_on_and_the_handler_put_back(monkeypatch: pytest.MonkeyPatch):
@@ -410,6 +396,6 @@ def test_results_and_missing_runs_are_told_apart(tmp_path: Path):
     assert collect([here, missing], tmp_path) == ([{"score": "dice"}], [missing])
 
 
-@pytest.mark.parametrize("path", ["msd/resnet3d-18w16-unet_vdt_1xb2-cos-4k_hippocampus", "debug/segment"])
+@pytest.mark.parametrize("path", ["msd/resnet3d-18w16-unet_scratch_1xb2-cos-4k_hippocampus", "debug/segment"])
 def test_segmentations_are_compared_by_dice(path: str):
-    assert score_of(Config.fromfile(ROOT / f"configs/{path}.py", lazy_import=False)) == "dice"
+    assert score_of(read_config(ROOT / f"configs/{path}.py")) == "dice"

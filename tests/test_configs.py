@@ -1,6 +1,7 @@
 """Every shipped config is found, built at full size, shrunk, trained for a step, validated and tested."""
 
 import re
+from copy import deepcopy
 from functools import cache
 from pathlib import Path
 
@@ -23,13 +24,14 @@ from vdt3d.datasets import VolumeDataset
 from vdt3d.datasets.base import built
 from vdt3d.datasets.synthetic.phantoms import ORGANS
 from vdt3d.engine import Runner
-from vdt3d.experiments.comparison import siblings
+from vdt3d.engine.config import init_names, read_config
 from vdt3d.models import UNet3D
 from vdt3d.models.weights import zoo
 from vdt3d.models.weights.adapt import adapt
 from vdt3d.models.weights.load import MIN_MATCHED, load_weights
 from vdt3d.registry import DATASETS, HOOKS, MODELS
 from vdt3d.structures import LabelMap, Sample, Volume
+from vdt3d.utils.removed_configs import REMOVED
 
 ROOT = Path(__file__).resolve().parents[1]
 CONFIGS = sorted(
@@ -266,7 +268,7 @@ def released(name: str) -> dict[str, Tensor]:
         "work_dirs/pretrain/epoch_10.pth": "debug/pretrain",  # as the README has it
     }
     run = trained_by.get(name) or f"imagenet_pretrain/{Path(name).parent.name}"  # work_dirs/CONFIG/epoch_48.pth
-    config = Config.fromfile(ROOT / f"configs/{run}.py", lazy_import=False)
+    config = read_config(ROOT / f"configs/{run}.py")
     state = MODELS.build(config.model.backbone).state_dict()
     return {f"backbone.{key}": value.to("meta") for key, value in state.items()}
 
@@ -300,7 +302,7 @@ def check_at_full_size(config: Config) -> None:
 
 
 def test_the_configs_are_found():
-    assert len(CONFIGS) == 163, CONFIGS
+    assert len(CONFIGS) == 94, CONFIGS
 
 
 STEPPED: dict[str, str] = {}  # shrunk configs: arms that differ in their weights alone are one when these are gone
@@ -308,10 +310,16 @@ STEPPED: dict[str, str] = {}  # shrunk configs: arms that differ in their weight
 
 @pytest.mark.parametrize("path", CONFIGS)
 def test_config_builds_and_takes_a_step(path: str, tmp_path: Path):
-    config = Config.fromfile(ROOT / path, lazy_import=False)
+    config = read_config(ROOT / path)
+    check_at_full_size(config)
+    take_a_step(config, tmp_path, path)
+
+
+def take_a_step(config: Config, tmp_path: Path, path: str) -> None:
+    """Train the shrunk config, unless one that is the same has been trained, and test it."""
     # To lay out the config's text, which a run does several times, would take longer than the run.
     config = Config(config.to_dict(), filename=config.filename, format_python_code=False)
-    check_at_full_size(config)
+    config.pop("init_name", None)
     steps = not config.train_cfg.by_epoch
     small = shrink(config, tmp_path)
     text = repr(small.to_dict()).replace(str(tmp_path), "")
@@ -336,7 +344,7 @@ def test_a_debug_run_may_be_lengthened(name: str, tmp_path: Path):
 
     def train(folder: Path, epochs: int, *, resume: bool = False) -> Path:
         folder.mkdir(exist_ok=True)
-        config = shrink(Config.fromfile(ROOT / f"configs/debug/{name}.py", lazy_import=False), folder)
+        config = shrink(read_config(ROOT / f"configs/debug/{name}.py"), folder)
         config.merge_from_dict({"custom_hooks": [], "train_cfg.max_epochs": epochs, "resume": resume})
         Runner.from_cfg(config).train()
         return folder / f"epoch_{epochs}.pth"
@@ -364,7 +372,7 @@ RECIPES = {
     "lidc/resnet3d-18-fcn_vdt_8xb4-poly-13k_lidc-seg": (
         *(dict(type="Adam", lr=1e-3, weight_decay=1e-4), 2142 * 200 // 32, 4, dict(type="CombineLoss"), {}),
     ),
-    "lidc/unet3d_genesis_8xb4-poly-13k_lidc-seg": (
+    "lidc/resnet3d-18-fcn_scratch_8xb4-poly-13k_lidc-seg init=genesis": (
         *(dict(type="Adam", lr=1e-4, weight_decay=1e-4), 2142 * 200 // 32, 4, dict(type="CombineLoss"), {}),
     ),
     "lits/resnet3d-18-unet_vdt_8xb2-poly-3k_lits": (
@@ -375,7 +383,8 @@ RECIPES = {
 
 @pytest.mark.parametrize("name", RECIPES)
 def test_a_published_recipe_has_its_numbers(name: str):
-    config = Config.fromfile(ROOT / f"configs/{name}.py", lazy_import=False)
+    path, _, init = name.partition(" init=")
+    config = read_config(ROOT / f"configs/{path}.py", {"init": init} if init else None)
     optimizer, steps, batch_size, loss, inferer = RECIPES[name]
     assert config.optim_wrapper.optimizer == optimizer
     assert config.train_cfg.max_iters == steps
@@ -400,7 +409,7 @@ def test_a_published_recipe_has_its_numbers(name: str):
 )
 def test_the_published_recipe_of_lesion_detection_has_its_numbers(name: str, backbone: dict, sizes: tuple[int, ...]):
     """The model's own are held by test_detector.py: the config leaves them as they are."""
-    config = Config.fromfile(ROOT / f"configs/deeplesion/{name}.py", lazy_import=False)
+    config = read_config(ROOT / f"configs/deeplesion/{name}.py")
     preprocessor, window = dict(pad_to=32), dict(slices=3 if "2d" in name else 9, spacing=2.5)
     assert config.model == dict(type="FasterRCNN3D", data_preprocessor=preprocessor, backbone=backbone, window=window)
     assert config.optim_wrapper.optimizer == dict(type="SGD", lr=0.02, momentum=0.9, weight_decay=1e-4)
@@ -419,48 +428,98 @@ def test_the_published_recipe_of_lesion_detection_has_its_numbers(name: str, bac
         assert tuple(pipeline[1].sizes) == (512,)
 
 
-# What an arm says beside ``load_from``.
-SAYS = {
-    "vdt": {},
+# ---- initialisations -------------------------------------------------------------------------------------------------
+
+NARROW = ("scratch", "vdt", "i3d", "centre", "acs", "2.5d")
+WIDE = (*NARROW, "kinetics", "medicalnet")
+# The initialisations of every table, at a config that has it.
+TABLES = {
+    "acdc/resnet3d-18-unet_vdt_1xb4-poly-40k_acdc": WIDE,
+    "bcv/resnet3d-18-unet_scratch_8xb1-poly-39k_bcv": (*WIDE, "genesis"),
+    "debug/resnet3d_scratch_15e_nodules": ("scratch", "vdt"),
+    "lidc/resnet3d-18-fcn_scratch_8xb4-poly-13k_lidc-seg": (*WIDE, "genesis"),
+    "lidc/resnet3d-18_scratch_4xb32-step-100e_lidc": (*WIDE, "genesis"),
+    "lits/resnet3d-18-unet_scratch_8xb2-poly-3k_lits": (*WIDE, "genesis"),
+    "lits/resnet3d-18-unet_vdt_8xb2-poly-3k_lits-tumour": (*WIDE, "genesis"),
+    "medmnist/resnet3d-18w16_scratch_1xb32-cos-30e_adrenalmnist3d": NARROW,
+    "msd/resnet3d-18-unet_vdt_1xb4-poly-40k_liver": WIDE,
+    "msd/resnet3d-18w16-unet_scratch_1xb2-cos-4k_hippocampus": (*NARROW, "genesis"),
+    "transseg/acdc_beit-b16_upernet": ("scratch", "centre", "i3d", "ssl"),
+    "transseg/bcv_dino-b16_upernet": ("scratch", "centre", "i3d"),
+    "transseg/bcv_swin-b_upernet": ("scratch", "centre", "i3d"),
+    "transseg/bcv_video-swin-b_upernet": ("scratch", "kinetics"),
+}
+# Settings that a row has beside ``load_from``.
+ROWS = {
     "i3d": {"inflate": "i3d"},
     "centre": {"inflate": "centre"},
+    "ssl": {"inflate": "centre"},
     "acs": {"conv": "acs"},
     "2.5d": {"conv": "2.5d"},
-    "kinetics": {},
     "medicalnet": {"shortcut_type": "A"},
-    "genesis": {},
 }
+# Initialisations that change the network take a step of their own, in one config for each table; others equal scratch.
+STEPPED_TOO = [
+    (path, name)
+    for path, names in TABLES.items()
+    for name in names
+    if name == "genesis" or (name in ("acs", "2.5d", "medicalnet") and "scratch" in path)
+]
 
 
-def arms() -> list[tuple[str, str, str]]:
-    """Of every comparison its arms but scratch: the config, its arm, and the config that starts from scratch."""
-    found = []
-    for path in CONFIGS:
-        arm = next((part for part in Path(path).stem.split("_") if part in SAYS), "")
-        family = siblings(ROOT / path) if arm else {}
-        if "scratch" in family:
-            found.append((path, arm, family["scratch"].relative_to(ROOT).as_posix()))
-    return found
+@pytest.mark.parametrize("path", TABLES)
+def test_every_initialisation_builds_at_full_size_and_differs_in_its_weights_only(path: str):
+    file = ROOT / f"configs/{path}.py"
+    assert tuple(init_names(file)) == TABLES[path]
+    scratch = read_config(file, {"init": "scratch"}).to_dict()
+    assert (scratch.pop("init_name"), scratch.pop("load_from"), scratch.get("inflate")) == ("scratch", None, None)
+    for name in TABLES[path][1:]:
+        config = read_config(file, {"init": name})
+        check_at_full_size(config)
+        config, expected = config.to_dict(), deepcopy(scratch)
+        assert config.pop("load_from") is not None and config.pop("init_name") == name
+        found = {"inflate": config.pop("inflate")} if "inflate" in config else {}
+        if name == "genesis":  # its own network, and for LIDC its own learning rate, as published
+            for one in (config, expected):
+                network = one["model"]
+                network["decode_head"] = (network.get("decode_head") or {}).get("loss_decode")
+                del network["backbone"], one["optim_wrapper"]["optimizer"]["lr"]
+                network.pop("neck", None)
+        else:
+            backbone = config["model"]["backbone"]
+            found |= {key: backbone.pop(key) for key in ("conv", "shortcut_type") if key in backbone}
+        assert found == ROWS.get(name, {}), name
+        assert config == expected, name
 
 
-def test_every_comparison_has_its_arms():
-    assert len(arms()) == 45, arms()
+def test_every_table_is_checked():
+    checked = {table for path in TABLES for table in tables_of(f"configs/{path}.py")}
+    assert {table for path in CONFIGS for table in tables_of(path)} - checked == set()
 
 
-@pytest.mark.parametrize(("path", "name", "scratch"), arms())
-def test_the_arms_of_a_comparison_differ_in_their_weights_only(path: str, name: str, scratch: str):
-    arm, other = (Config.fromfile(ROOT / file, lazy_import=False).to_dict() for file in (path, scratch))
-    assert arm.pop("load_from") is not None
-    assert other.pop("load_from") is None
-    said = {"inflate": arm.pop("inflate")} if "inflate" in arm else {}
-    if name == "genesis":  # its own network, and for LIDC its own learning rate, as published
-        for config in (arm, other):
-            network = config["model"]
-            network["decode_head"] = network.get("decode_head", {}).get("loss_decode")
-            del network["backbone"], config["optim_wrapper"]["optimizer"]["lr"]
-            network.pop("neck", None)
-    else:
-        backbone = arm["model"]["backbone"]
-        said |= {key: backbone.pop(key) for key in ("conv", "shortcut_type") if key in backbone}
-    assert said == SAYS[name]
-    assert arm == other
+def tables_of(path: str) -> set[str]:
+    """Return the names of the tables that a config file adds: of ``_base_/inits``, or the file itself."""
+    text = (ROOT / path).read_text()
+    return {*re.findall(r"_base_/inits/([\w-]+)", text), *([path] if "\ninits = dict(" in text else [])}
+
+
+@pytest.mark.parametrize(("path", "name"), STEPPED_TOO)
+def test_an_initialisation_with_a_network_of_its_own_takes_a_step(path: str, name: str, tmp_path: Path):
+    take_a_step(read_config(ROOT / f"configs/{path}.py", {"init": name}), tmp_path, f"{path} {name}")
+
+
+# ---- configs that were removed ---------------------------------------------------------------------------------------
+
+
+def test_a_removed_config_has_a_replacement():
+    assert len(REMOVED) == 69
+    for old, (new, options) in REMOVED.items():
+        assert not (ROOT / old).exists() and new in CONFIGS, old
+        with pytest.raises(FileNotFoundError, match=re.escape(f"use {new} --cfg-options {options}")):
+            read_config(old)
+
+
+def test_a_child_of_a_removed_config_is_told_what_to_build_on(tmp_path: Path):
+    (tmp_path / "mine.py").write_text('_base_ = "resnet3d-18_acs_4xb32-step-100e_lidc.py"\n')
+    with pytest.raises(ValueError, match=r"mine.py.*resnet3d-18_scratch_4xb32-step-100e_lidc.py.*init=acs"):
+        read_config(tmp_path / "mine.py")

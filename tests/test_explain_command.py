@@ -18,7 +18,7 @@ import vdt3d.transforms  # noqa: F401
 from medseg.models.targets import LabelScheme
 from vdt3d.apis.explanations import METHODS, Explainer
 from vdt3d.cli import main
-from vdt3d.cli.config import read_config
+from vdt3d.engine.config import read_config
 from vdt3d.io import read_volume, write_nifti
 from vdt3d.models import FeatureInfo
 from vdt3d.models.weights.files import write_checkpoint

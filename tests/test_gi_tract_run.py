@@ -22,6 +22,7 @@ from medseg.io import mask_rows, rle, write_masks
 from vdt3d.apis.predictor import Predictor
 from vdt3d.cli import main
 from vdt3d.engine import Runner
+from vdt3d.engine.config import read_config
 from vdt3d.io import open_slices, read_label_map, read_volume
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -191,7 +192,7 @@ def test_a_scan_of_144_slices_is_read_slice_by_slice_once(data: Path, checkpoint
     read, seen = [], []
     honest = vdt3d.io.slices.read_picture
     monkeypatch.setattr(vdt3d.io.slices, "read_picture", lambda path: read.append(path.name) or honest(path))
-    config = Config.fromfile(CONFIG, lazy_import=False)
+    config = read_config(CONFIG)
     config.test_dataloader.dataset.update(type="GITract", data_root=str(root))
     predictor = Predictor(config, checkpoints[0], device="cpu")
     predictor.model.backbone.register_forward_pre_hook(lambda module, given: seen.append(given[0].shape[0]))
@@ -237,7 +238,7 @@ def test_a_config_trains_on_real_slices(samples: Path, tmp_path: Path):
             rows += mask_rows(name, [int(number)], bits[np.asarray(labels)[None, ::8, ::8]], ORGANS)
     write_masks(root / "train.csv", rows)
     assert all(sample.label_map.array.any() for sample in GITract(root, split="all"))
-    config = Config.fromfile(CONFIG, lazy_import=False)
+    config = read_config(CONFIG)
     config.merge_from_dict({"work_dir": str(tmp_path / "run"), "visualizer": None})
     for loader in (config.train_dataloader.dataset, config.val_dataloader, config.test_dataloader):
         loader.dataset = dict(loader.dataset) | {"type": "GITract", "data_root": str(root)}

@@ -55,7 +55,8 @@ def test_too_few_words_are_answered_with_the_usage(name: str):
 
 def test_dist_train_is_one_node_by_default(checkout: Path):
     port = str(free_port())
-    said = launch(checkout / "tools/dist_train.sh", "c.py", "2", "--amp", PORT=port).stdout.splitlines()
+    words = ["--amp", "--cfg-options", "init=i3d"]
+    said = launch(checkout / "tools/dist_train.sh", "c.py", "2", *words, PORT=port).stdout.splitlines()
     assert said[0] == f"{checkout}/tools/_torchrun.py"
     places = dict(zip(said[1:11:2], said[2:11:2], strict=True))
     assert places == {
@@ -65,7 +66,7 @@ def test_dist_train_is_one_node_by_default(checkout: Path):
         "--master_addr": "127.0.0.1",
         "--master_port": port,
     }
-    assert said[11:] == [f"{checkout}/tools/train.py", "c.py", "--amp", "--launcher", "pytorch"]
+    assert said[11:] == [f"{checkout}/tools/train.py", "c.py", *words, "--launcher", "pytorch"]
 
 
 def test_dist_test_respects_the_place_among_nodes(checkout: Path):

@@ -11,6 +11,7 @@ from mmengine.config import Config
 from torch import nn
 
 from vdt3d.cli import main
+from vdt3d.engine.config import read_config
 from vdt3d.experiments.overfit import (
     Evidence,
     calm,
@@ -150,7 +151,7 @@ def test_each_class_has_its_turn(tmp_path: Path):
 
 
 def test_scans_are_scored_whole_and_learned_in_patches():
-    config = Config.fromfile(Path(__file__).parents[1] / "configs/debug/segment_slices.py")
+    config = read_config(Path(__file__).parents[1] / "configs/debug/segment_slices.py")
     config.work_dir = "somewhere"
     config.train_dataloader.dataset.dataset.update(type="LopsidedVolumes", _scope_="vdt3d")
     for key in ("data_root", "make", "fold", "split"):

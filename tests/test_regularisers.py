@@ -22,6 +22,7 @@ from vdt3d.engine import (
     PenaltyHook,
     UnfreezeHook,
 )
+from vdt3d.engine.config import read_config
 from vdt3d.evaluation import ClassificationScores
 from vdt3d.models.backbones.layer_order import layer_order, part_of
 from vdt3d.models.classifiers.batch_mixing import CutMix3D
@@ -434,7 +435,7 @@ def test_a_stop_changes_nothing_where_parts_join_and_batches_are_mixed(tmp_path:
 
 @pytest.mark.parametrize("path", [path for path in CONFIGS if path.stem.startswith("classify")], ids=lambda p: p.stem)
 def test_a_config_trains_with_its_regulariser(path: Path, tmp_path: Path):
-    config = Config.fromfile(path, lazy_import=False)
+    config = read_config(path)
     plain = tiny.config(tmp_path)
     for name in ("train_dataloader", "val_dataloader", "val_evaluator", "test_evaluator", "default_hooks", "work_dir"):
         config[name] = plain[name]

@@ -236,7 +236,7 @@ val_dataloader = dict(dataset=dict(**data, pipeline=[*scale, _base_.pack]))
     config = Config.fromfile(tmp_path / "brain.py", lazy_import=False)
     train, val = config.train_dataloader.dataset, config.val_dataloader.dataset
     assert train.dataset == dict(type="MSD", prepared="prepared", split="train", **config.data)
-    assert (train.type, train.window) == ("SliceWindows", {"slices": 5})
+    assert (train.type, config.window) == ("SliceWindows", {"slices": 5})
     assert [step.type for step in val.pipeline] == ["Percentile3D", "Pad3D", "PackSegmentation"]
     assert (val.split, val.whole_scans, val.task) == ("val", True, 1)
     for augment in (train.pipeline[2:], config.published_train_pipeline):

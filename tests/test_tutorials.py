@@ -21,9 +21,9 @@ from test_readme import SHORT, commands, page_text, shortened
 
 from medseg.datasets import VolumeSegmentation
 from vdt3d.cli import COMMANDS, main
-from vdt3d.cli.config import read_config
 from vdt3d.datasets.prepare.lesion_scans import _listed
 from vdt3d.datasets.synthetic import write_nodule_volumes
+from vdt3d.engine.config import read_config
 from vdt3d.io import read_label_map, read_volume
 from vdt3d.models.weights.files import read_any, write_checkpoint
 from vdt3d.models.weights.load import load_weights

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import record
 
-CONFIG = "configs/medmnist/resnet3d-18w16_{}_1xb32-cos-30e_adrenalmnist3d.py"
+CONFIG = "configs/medmnist/resnet3d-18w16_scratch_1xb32-cos-30e_adrenalmnist3d.py"
 KEPT = (
     "auc",
     "accuracy",
@@ -27,12 +27,11 @@ def main(work_dir: Path, checkpoint: Path) -> None:
     for seed in range(3):
         for arm in ("scratch", "vdt"):
             options = [f"{loader}_dataloader.dataset.data_root={data}" for loader in ("train", "val", "test")]
-            options += [f"randomness.seed={seed}"] + ([f"load_from={checkpoint.resolve()}"] if arm == "vdt" else [])
+            options += [f"randomness.seed={seed}", f"init={arm}"]
+            options += [f"load_from={checkpoint.resolve()}"] if arm == "vdt" else []
             key = {"arm": arm, "seed": seed}
             folder = work_dir / f"{arm}-{seed}"
-            record.once(
-                "adrenal_finetuning", key, lambda a=arm, f=folder, o=tuple(options): run(CONFIG.format(a), f, o)
-            )
+            record.once("adrenal_finetuning", key, lambda f=folder, o=tuple(options): run(CONFIG, f, o))
 
 
 def run(config: str, folder: Path, options: tuple[str, ...]) -> dict:

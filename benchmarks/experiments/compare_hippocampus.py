@@ -9,7 +9,7 @@ import compare
 import hippocampus
 import record
 
-CONFIG = hippocampus.CONFIG.format(weights="scratch")
+CONFIG = hippocampus.CONFIG
 EXPERIMENT = "compare_hippocampus"
 
 

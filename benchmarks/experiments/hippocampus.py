@@ -16,7 +16,7 @@ import numpy as np
 import record
 import torch
 
-CONFIG = "configs/msd/resnet3d-18w16-unet_{weights}_1xb2-cos-4k_hippocampus.py"
+CONFIG = "configs/msd/resnet3d-18w16-unet_scratch_1xb2-cos-4k_hippocampus.py"
 LABELS = {"anterior": 1, "posterior": 2}
 VALIDATIONS = 8
 WARM_UP, TIMED = 20, 60  # steps before and while the clock is read
@@ -34,11 +34,9 @@ def main(work_dir: Path, arms: list[str], seeds: list[int], minutes: float, weig
             if arm == "monai":
                 record.once("hippocampus", key, lambda f=folder, s=seed: monai_arm(data, f, s, minutes))
             else:
-                config, start = CONFIG.format(weights=arm), [f"load_from={weights}"] if arm == "vdt" else []
+                start = [f"init={arm}", *([f"load_from={weights}"] if arm == "vdt" else [])]
                 options = [*data_options(data), *start]
-                record.once(
-                    "hippocampus", key, lambda c=config, o=options, f=folder, s=seed: our_arm(c, o, f, s, minutes)
-                )
+                record.once("hippocampus", key, lambda o=options, f=folder, s=seed: our_arm(CONFIG, o, f, s, minutes))
     compare(minutes)
 
 
@@ -52,9 +50,11 @@ def data_options(data: Path, train: str = "dataset") -> list[str]:
 def our_arm(config: str, options: list[str], folder: Path, seed: int, minutes: float) -> dict:
     """Train a config for as many steps as fit into ``minutes``, and test its best checkpoint.
 
-    The clock is read once a config, so that its seeds take the same steps, whatever else the machine then does.
+    The clock is read once a config and its options, so that its seeds take the same steps, whatever else the machine
+    then does.
     """
-    per_step = seconds_per_step(config, folder.parent / f"clock-{Path(config).stem}", options)
+    variant = "-".join([Path(config).stem, *(word for word in options if word.startswith(("init=", "window.")))])
+    per_step = seconds_per_step(config, folder.parent / f"clock-{variant}", options)
     options = [f"randomness.seed={seed}", *options]
     interval = int(RESERVE * 60 * minutes / per_step / VALIDATIONS)
     steps = interval * VALIDATIONS

@@ -19,15 +19,16 @@ import hippocampus
 import numpy as np
 import record
 
-WINDOWS = "configs/msd/unet16-{slices}x1_scratch_1xb32-cos-4k_hippocampus.py"
+WINDOWS = "configs/msd/unet16-5x1_scratch_1xb32-cos-4k_hippocampus.py"
+TRANSSEG = "configs/transseg/hippocampus_beit-6x128_upernet.py"
+# Of each arm its config and options.
 ARMS = {
-    "2d": WINDOWS.format(slices=1),
-    "2.5d, 3 slices": WINDOWS.format(slices=3),
-    "2.5d, 5 slices": WINDOWS.format(slices=5),
-    "3d": hippocampus.CONFIG.format(weights="scratch"),
+    "2d": (WINDOWS, ["window.slices=1"]),
+    "2.5d, 3 slices": (WINDOWS, ["window.slices=3"]),
+    "2.5d, 5 slices": (WINDOWS, []),
+    "3d": (hippocampus.CONFIG, []),
 }
-TRANSSEG = "configs/transseg/hippocampus_beit-6x128_upernet{}.py"
-EVERY = ARMS | {"transseg": TRANSSEG.format(""), "transseg, 2d": TRANSSEG.format("_2d")}
+EVERY = ARMS | {"transseg": (TRANSSEG, []), "transseg, 2d": (TRANSSEG, ["window.slices=1"])}
 
 
 def main(work_dir: Path, arms: list[str], seeds: list[int], minutes: float, *, cost_only: bool) -> None:
@@ -43,11 +44,18 @@ def main(work_dir: Path, arms: list[str], seeds: list[int], minutes: float, *, c
 
 def run(arm: str, data: Path, folder: Path, seed: int, minutes: float) -> dict:
     train = "dataset" if arm == "3d" else "dataset.dataset"
-    return hippocampus.our_arm(EVERY[arm], hippocampus.data_options(data, train), folder, seed, minutes)
+    config, options = EVERY[arm]
+    return hippocampus.our_arm(config, [*hippocampus.data_options(data, train), *options], folder, seed, minutes)
 
 
 def cost(arm: str, data: Path, folder: Path) -> dict:
-    words = [sys.executable, __file__, "--measure", str(folder / Path(EVERY[arm]).name), str(folder / "best_dice.pth")]
+    words = [
+        sys.executable,
+        __file__,
+        "--measure",
+        str(folder / Path(EVERY[arm][0]).name),
+        str(folder / "best_dice.pth"),
+    ]
     spoken = subprocess.run([*words, str(data)], check=True, capture_output=True, text=True, cwd=record.ROOT).stdout
     return json.loads(spoken.splitlines()[-1])
 

@@ -21,5 +21,4 @@ visualizer = dict(type="Visualizer", vis_backends=[dict(type="LocalVisBackend"),
 randomness = dict(seed=0, deterministic=False)
 env_cfg = dict(cudnn_benchmark=True)
 log_level = "INFO"
-load_from = None
 resume = False

@@ -3,6 +3,7 @@ _base_ = [
     "../_base_/models/resnet3d-18-unet.py",
     "../_base_/datasets/acdc.py",
     "../_base_/schedules/seg_poly_40k.py",
+    "../_base_/inits/resnet3d-18.py",
     "../_base_/default_runtime.py",
 ]
 model = dict(
@@ -12,4 +13,4 @@ model = dict(
 )
 channels_last = True
 default_hooks = dict(checkpoint=dict(interval=4000, save_best="dice"), logger=dict(interval=100))
-load_from = "zoo:vdt-resnet3d-18"
+init = "vdt"

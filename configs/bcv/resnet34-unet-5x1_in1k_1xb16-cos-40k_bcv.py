@@ -12,14 +12,13 @@ train_pipeline = [
     dict(type="RandomSpatial3D", in_slices=True, rotate_prob=0.3, scale_prob=0.3),
     dict(type="PackSegmentation"),
 ]
-model = dict(num_classes=14, window=window)
+model = dict(num_classes=14)
 train_dataloader = dict(
     batch_size=16,
     dataset=dict(
         _delete_=True,
         type="SliceWindows",
         dataset=dict(**_base_.dataset, split="train"),
-        window=window,
         pipeline=train_pipeline,
     ),
 )

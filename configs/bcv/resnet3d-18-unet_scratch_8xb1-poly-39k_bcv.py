@@ -4,6 +4,7 @@ _base_ = [
     "../_base_/models/resnet3d-18-unet.py",
     "../_base_/datasets/btcv.py",
     "../_base_/schedules/bcv_poly_39k.py",
+    "../_base_/inits/resnet3d-18-or-genesis.py",
     "../_base_/default_runtime.py",
 ]
 model = dict(
@@ -12,3 +13,10 @@ model = dict(
 )
 channels_last = True
 default_hooks = dict(checkpoint=dict(interval=3900, save_best="dice"), logger=dict(interval=100))
+inits = dict(
+    genesis=dict(
+        model=dict(
+            backbone=dict(num_classes=14), decode_head=dict(loss_decode=dict(type="DiceCELoss3D", lambda_ce=0.3))
+        )
+    )
+)

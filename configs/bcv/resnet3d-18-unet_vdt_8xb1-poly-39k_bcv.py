@@ -1,3 +1,3 @@
 # The same from VDT weights: the released file, or a checkpoint of configs/imagenet_pretrain.
 _base_ = "resnet3d-18-unet_scratch_8xb1-poly-39k_bcv.py"
-load_from = "zoo:vdt-resnet3d-18"
+init = "vdt"

@@ -14,12 +14,11 @@ model = dict(
         post_nms_top_n=dict(training=100, testing=50),
     ),
     roi=dict(batch_size_per_image=64),
-    window=window,
 )
 normalize = dict(type="ClipNormalize3D", low=-100, high=260, mean=40, std=50)
 train_pipeline = [normalize, dict(type="RandomFlip3D", axes="DHW"), dict(type="PackDetection")]
 test_pipeline = [normalize, dict(type="PackDetection")]
-dataset = dict(type="PhantomLesions", window=window, size=128, pixel=0.6, make=phantoms)
+dataset = dict(type="PhantomLesions", size=128, pixel=0.6, make=phantoms)
 train_dataloader = dict(
     batch_size=4,
     num_workers=0,

@@ -11,8 +11,4 @@ model = dict(
         out_indices=(0, 1, 2, 3),
         norm_cfg=dict(type="GN", num_groups=4),
     ),
-    window=window,
 )
-train_dataloader = dict(dataset=dict(window=window))
-val_dataloader = dict(dataset=dict(window=window))
-test_dataloader = dict(dataset=dict(window=window))

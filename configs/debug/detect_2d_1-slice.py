@@ -1,7 +1,4 @@
 # The 2D baseline without neighbours: the key slice alone, in which balls and tubes are the same discs.
 _base_ = "./detect_2d.py"
 window = dict(slices=1, spacing=2.5)
-model = dict(backbone=dict(in_channels=1), window=window)
-train_dataloader = dict(dataset=dict(window=window))
-val_dataloader = dict(dataset=dict(window=window))
-test_dataloader = dict(dataset=dict(window=window))
+model = dict(backbone=dict(in_channels=1))

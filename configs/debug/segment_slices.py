@@ -7,7 +7,6 @@ model = dict(
     decode_head=dict(channels=8, dropout_ratio=0, norm_cfg=norm_cfg),
     num_classes=8,
     regions=dict(large_bowel=(1, 3, 5, 7), small_bowel=(2, 3, 6, 7), stomach=(4, 5, 6, 7)),
-    window=window,
 )
 reorient = dict(type="Reorient3D")
 train_pipeline = [
@@ -25,7 +24,6 @@ train_dataloader = dict(
     dataset=dict(
         type="SliceWindows",
         dataset=dict(**dataset, split="train", pipeline=[reorient]),
-        window=window,
         pipeline=train_pipeline,
     ),
 )

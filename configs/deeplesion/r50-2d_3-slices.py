@@ -6,8 +6,5 @@ _base_ = [
     "../_base_/default_runtime.py",
 ]
 window = dict(slices=3, spacing=2.5)
-train_dataloader = dict(dataset=dict(window=window))
-val_dataloader = dict(dataset=dict(window=window))
-test_dataloader = dict(dataset=dict(window=window))
 load_from = "torchvision://resnet50"
 default_hooks = dict(checkpoint=dict(save_best="froc_to_4"))

@@ -1,3 +1,3 @@
 # The same from VDT weights: the released file, or a checkpoint of configs/imagenet_pretrain.
 _base_ = "resnet3d-18-fcn_scratch_8xb4-poly-13k_lidc-seg.py"
-load_from = "zoo:vdt-resnet3d-18"
+init = "vdt"

@@ -1,3 +1,3 @@
 # The same from VDT weights: the released file, or a checkpoint of configs/imagenet_pretrain.
 _base_ = "resnet3d-18_scratch_4xb32-step-100e_lidc.py"
-load_from = "zoo:vdt-resnet3d-18"
+init = "vdt"

@@ -13,14 +13,13 @@ train_pipeline = [
     dict(type="RandomFlip3D", axes="W"),
     dict(type="PackSegmentation"),
 ]
-model = dict(label_map={2: 1}, window=window)
+model = dict(label_map={2: 1})
 train_dataloader = dict(
     batch_size=16,
     dataset=dict(
         _delete_=True,
         type="SliceWindows",
         dataset=dict(**_base_.dataset, split="train"),
-        window=window,
         pipeline=train_pipeline,
     ),
 )

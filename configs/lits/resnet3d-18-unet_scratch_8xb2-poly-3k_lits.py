@@ -4,6 +4,7 @@ _base_ = [
     "../_base_/models/resnet3d-18-unet.py",
     "../_base_/datasets/lits.py",
     "../_base_/schedules/lits_poly_3k.py",
+    "../_base_/inits/resnet3d-18-or-genesis.py",
     "../_base_/default_runtime.py",
 ]
 model = dict(
@@ -21,3 +22,8 @@ model = dict(
 val_evaluator = test_evaluator = dict(labels=dict(liver=[1, 2]))
 channels_last = True
 default_hooks = dict(checkpoint=dict(interval=656, save_best="dice"), logger=dict(interval=50))
+inits = dict(
+    genesis=dict(
+        model=dict(backbone=dict(num_classes=2), decode_head=dict(label_map={2: 1}, loss_decode=dict(type="ComboLoss")))
+    )
+)

@@ -7,3 +7,4 @@ val_dataloader = dict(dataset=dict(name=name))
 test_dataloader = dict(dataset=dict(name=name))
 val_evaluator = dict(_delete_=True, type="ClassificationScores")
 test_evaluator = dict(_delete_=True, type="ClassificationScores", resamples=1000)
+inits = init = None  # the weights of the table are for another width

@@ -2,6 +2,7 @@
 _base_ = [
     "../_base_/models/resnet3d-18.py",
     "../_base_/datasets/medmnist3d.py",
+    "../_base_/inits/resnet3d-18w16.py",
     "../_base_/default_runtime.py",
 ]
 model = dict(

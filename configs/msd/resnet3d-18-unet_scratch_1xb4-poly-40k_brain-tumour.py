@@ -7,4 +7,4 @@ train_dataloader = dict(dataset=dataset)
 val_dataloader = dict(dataset=dataset)
 test_dataloader = dict(dataset=dataset)
 val_evaluator = test_evaluator = dict(labels={name: list(labels) for name, labels in regions.items()})
-load_from = None
+inits = init = None  # the weights of the table are for one channel

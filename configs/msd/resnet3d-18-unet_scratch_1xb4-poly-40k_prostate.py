@@ -16,4 +16,4 @@ train_pipeline = [
 train_dataloader = dict(dataset=dict(**dataset, pipeline=train_pipeline))
 val_dataloader = dict(dataset=dataset)
 test_dataloader = dict(dataset=dataset)
-load_from = None
+inits = init = None  # the weights of the table are for one channel

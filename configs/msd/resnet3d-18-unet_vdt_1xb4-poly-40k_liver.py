@@ -4,6 +4,7 @@ _base_ = [
     "../_base_/models/resnet3d-18-unet.py",
     "../_base_/datasets/msd.py",
     "../_base_/schedules/seg_poly_40k.py",
+    "../_base_/inits/resnet3d-18.py",
     "../_base_/default_runtime.py",
 ]
 dataset = dict(task=3, data_root="data/msd/Task03_Liver")
@@ -16,4 +17,4 @@ val_dataloader = dict(dataset=dataset)
 test_dataloader = dict(dataset=dataset)
 channels_last = True
 default_hooks = dict(checkpoint=dict(interval=4000, save_best="dice"), logger=dict(interval=100))
-load_from = "zoo:vdt-resnet3d-18"
+init = "vdt"

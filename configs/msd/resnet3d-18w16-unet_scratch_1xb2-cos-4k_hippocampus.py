@@ -1,6 +1,10 @@
 # Task 4 of the Decathlon, the hippocampus in two parts, in twenty minutes of two CPU cores: a narrow StdUNet.
 # Read as it is: the scans are so small (about 36 x 50 x 35 voxels of 1 mm) that there is nothing to prepare.
-_base_ = ["../_base_/models/resnet3d-18-unet.py", "../_base_/default_runtime.py"]
+_base_ = [
+    "../_base_/models/resnet3d-18-unet.py",
+    "../_base_/inits/resnet3d-18w16.py",
+    "../_base_/default_runtime.py",
+]
 model = dict(
     backbone=dict(base_channels=16),
     decode_head=dict(num_classes=3, num_convs=0, dropout_ratio=0),
@@ -50,3 +54,13 @@ auto_scale_lr = dict(base_batch_size=2)
 channels_last = True
 default_hooks = dict(checkpoint=dict(interval=500, save_best="dice"), logger=dict(interval=50))
 custom_hooks = [dict(type="EMAHook", ema_type="ExponentialMovingAverage", momentum=0.005, priority="NORMAL")]
+inits = dict(
+    genesis=dict(  # the U-Net of Models Genesis in the network's place
+        model=dict(
+            backbone=dict(_delete_=True, type="UNet3D", in_channels=1, num_classes=3, norm_cfg=dict(type="SyncBN")),
+            neck=None,
+            decode_head=dict(_delete_=True, type="PseudoHead"),
+        ),
+        load_from="zoo:genesis-chest-ct",
+    )
+)

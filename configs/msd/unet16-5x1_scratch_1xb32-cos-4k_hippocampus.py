@@ -16,7 +16,6 @@ model = dict(
         norm_cfg=norm_cfg,
     ),
     num_classes=3,
-    window=window,
     test_cfg=dict(inferer=dict(type="SliceWindowInferer", divisor=16)),
 )
 train_pipeline = [
@@ -35,8 +34,8 @@ train_dataloader = dict(
         _delete_=True,
         type="SliceWindows",
         dataset=dict(**_base_.dataset, split="train", pipeline=[_base_.reorient]),
-        window=window,
         pipeline=train_pipeline,
     ),
 )
 auto_scale_lr = dict(base_batch_size=32)
+inits = init = None  # the weights of the table are for another network

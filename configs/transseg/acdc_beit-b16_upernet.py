@@ -3,9 +3,8 @@ _base_ = [
     "../_base_/models/beit-b16-upernet.py",
     "../_base_/datasets/transseg-acdc.py",
     "../_base_/schedules/transseg_25k.py",
+    "../_base_/inits/beit-b16.py",
     "../_base_/default_runtime.py",
 ]
 model = dict(num_classes=4)
 default_hooks = dict(checkpoint=dict(interval=1000, save_best="dice"), logger=dict(interval=100))
-load_from = "zoo:beit-base-in22k"
-inflate = "centre"

@@ -4,4 +4,10 @@ model = dict(backbone=dict(type="ViT3D"))
 optim_wrapper = dict(
     paramwise_cfg=dict(custom_keys=dict(_delete_=True, cls_token=dict(decay_mult=0.0), pos_embed=dict(decay_mult=0.0)))
 )
-load_from = "zoo:dino-vit-base"
+weights = "zoo:dino-vit-base"
+inits = dict(
+    _delete_=True,
+    scratch=dict(load_from=None),
+    centre=dict(load_from=weights, inflate="centre"),
+    i3d=dict(load_from=weights, inflate="i3d"),
+)

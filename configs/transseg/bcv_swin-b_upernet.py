@@ -4,4 +4,10 @@ model = dict(backbone=dict(_delete_=True, type="Swin3D"), neck=None, decode_head
 optim_wrapper = dict(
     paramwise_cfg=dict(custom_keys=dict(_delete_=True, relative_position_bias_table=dict(decay_mult=0.0)))
 )
-load_from = "zoo:swin-base-in22k"
+weights = "zoo:swin-base-in22k"
+inits = dict(
+    _delete_=True,
+    scratch=dict(load_from=None),
+    centre=dict(load_from=weights, inflate="centre"),
+    i3d=dict(load_from=weights, inflate="i3d"),
+)

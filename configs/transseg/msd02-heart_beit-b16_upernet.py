@@ -3,6 +3,7 @@ _base_ = [
     "../_base_/models/beit-b16-upernet.py",
     "../_base_/datasets/transseg-320.py",
     "../_base_/schedules/transseg_25k.py",
+    "../_base_/inits/beit-b16.py",
     "../_base_/default_runtime.py",
 ]
 model = dict(backbone=dict(img_size=320), num_classes=2)
@@ -13,5 +14,3 @@ train_dataloader = dict(batch_size=4, dataset=dict(dataset=data, pipeline=[*scal
 val_dataloader = dict(dataset=dict(**data, pipeline=test_pipeline))
 test_dataloader = dict(dataset=dict(**data, pipeline=test_pipeline))
 default_hooks = dict(checkpoint=dict(interval=1000, save_best="dice"), logger=dict(interval=100))
-load_from = "zoo:beit-base-in22k"
-inflate = "centre"

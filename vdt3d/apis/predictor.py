@@ -13,6 +13,7 @@ from mmengine.runner.amp import autocast
 from mmpretrain.models import ImageClassifier
 from mmpretrain.structures import DataSample
 
+from vdt3d.engine.config import read_config, resolve_config
 from vdt3d.engine.ensemble import content_of, join, loaded
 from vdt3d.inference import Assessed, Classified, Findings, join_slices, sweep
 from vdt3d.io import channel_files, fitting_options, read_image, scan_name
@@ -27,7 +28,6 @@ from vdt3d.structures import (
     affine_from_spacing,
     describe_grids,
 )
-from vdt3d.utils.files import find_config
 
 
 class Predictor:
@@ -56,9 +56,9 @@ class Predictor:
     Raises:
         CheckpointError: a checkpoint that does not fill the whole model.
         FileNotFoundError: there is no such config.
-        ValueError: a device that is not there; no checkpoint; a config without test data set; a detector or a model
-            without inferer, where there are several, or where anything is asked that needs one; a model without
-            dropout.
+        ValueError: a config that the command line refuses too; a device that is not there; no checkpoint; a config
+            without test data set; a detector or a model without inferer, where there are several, or where anything is
+            asked that needs one; a model without dropout.
     """
 
     def __init__(
@@ -70,8 +70,7 @@ class Predictor:
         uncertainty: bool = False,
         mc_dropout: int = 0,
     ):
-        if not isinstance(config, Config):
-            config = Config.fromfile(find_config(Path(config)), lazy_import=False)
+        config = resolve_config(config) if isinstance(config, Config) else read_config(config)
         paths = [str(path) for path in ([checkpoints] if isinstance(checkpoints, str | Path) else checkpoints)]
         if not paths:
             raise ValueError("a predictor wants at least one checkpoint")

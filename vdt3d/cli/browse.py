@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-from vdt3d.cli.config import add_config_arguments, load_config, require, require_model
+from vdt3d.cli.config import add_config_arguments, load_config, require, require_model, run_name
 from vdt3d.cli.outputs import add_overwrite_argument
 
 EXAMPLE = "vdt3d browse configs/debug/classify.py --split val --out sheets"
@@ -33,7 +33,7 @@ def run(args: Namespace) -> None:
     require(config, args.config, f"{args.split}_dataloader")
     from rich.console import Console
 
-    out = args.out or Path("work_dirs") / args.config.stem / "inputs"
+    out = args.out or Path("work_dirs") / run_name(args) / "inputs"
     sheets = draw_inputs(config, args.split, args.number, out)
     Console(highlight=False).print(f"{len(sheets)} sheets, from {sheets[0]} on", soft_wrap=True)
 

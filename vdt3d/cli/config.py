@@ -4,7 +4,7 @@ import ast
 import re
 import warnings
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import redirect_stdout
 from io import StringIO
 from pathlib import Path
@@ -41,7 +41,9 @@ def add_config_arguments(
 def add_run_arguments(parser: ArgumentParser) -> None:
     """What training and testing have in common."""
     add_config_arguments(parser)
-    parser.add_argument("--work-dir", type=Path, help="where checkpoints and logs go (default: work_dirs/CONFIG)")
+    parser.add_argument(
+        "--work-dir", type=Path, help="where checkpoints and logs go (default: work_dirs/CONFIG[_INIT])"
+    )
     parser.add_argument(
         "--launcher", choices=LAUNCHERS, help="what started this process among others (default: the config's, or none)"
     )
@@ -55,43 +57,31 @@ def add_dropout_argument(parser: ArgumentParser) -> None:
 
 
 def load_config(args: Namespace):
-    """The config a command asks for, overrides merged in.
+    """Return the config that a command is given, ``--cfg-options`` merged in.
 
     Raises:
-        FileNotFoundError: there is no such config, neither here nor in the package.
-        ValueError: the config is no valid python, or an override is no ``key=value`` or fits nothing in it.
+        FileNotFoundError, ValueError: as ``vdt3d.engine.config.read_config``; or an override is not ``key=value``.
     """
-    return read_config(args.config, dict(_override(text) for text in args.cfg_options))
-
-
-def read_config(path: Path, overrides: Mapping[str, object] | None = None):
-    """A config, of this folder or of the package, with ``overrides`` (dots in their keys go deeper) merged in.
-
-    Raises:
-        FileNotFoundError, ValueError: as ``load_config``.
-    """
-    from vdt3d.utils.files import find_config
-
-    path = find_config(path)
+    overrides = overrides_of(args)
     quiet_imports()
-    from mmengine.config import Config
+    from vdt3d.engine.config import read_config
 
-    from vdt3d.engine.config_names import check_names
+    return read_config(args.config, overrides)
 
-    if re.search(r"^\s*with read_base\(\)", path.read_text(encoding="utf-8", errors="replace"), re.MULTILINE):
-        raise ValueError(f"{path}: read_base() is not supported; write _base_ = [...], and types as strings")
-    try:
-        config = Config.fromfile(path, lazy_import=False)
-    except Exception as error:  # the user's code ran
-        raise ValueError(f"{path}: {type(error).__name__}: {error}") from error
-    check_names(config, path)
-    for key in overrides or {}:
-        _require_setting(key, set(config))
-    try:
-        config.merge_from_dict(dict(overrides or {}))
-    except Exception as error:  # such as a key below a list or a number
-        raise ValueError(f"--cfg-options {', '.join(overrides)}: {type(error).__name__}: {error}") from error
-    return config
+
+def overrides_of(args: Namespace) -> dict[str, object]:
+    """Return ``--cfg-options`` as values by key.
+
+    Raises:
+        ValueError: one is not ``key=value``, or its value is not valid Python.
+    """
+    return dict(_override(text) for text in args.cfg_options)
+
+
+def run_name(args: Namespace) -> str:
+    """Return the name of the config file, and behind it the initialisation that ``--cfg-options init=NAME`` chose."""
+    chosen = overrides_of(args).get("init")
+    return args.config.stem if chosen is None else f"{args.config.stem}_{chosen}"
 
 
 def load_run_config(args: Namespace, *needed: str):
@@ -114,7 +104,7 @@ def load_run_config(args: Namespace, *needed: str):
             raise ValueError(f"--work-dir {args.work_dir} is a file; name a folder")
         config.work_dir = str(args.work_dir)
     elif config.get("work_dir") is None:
-        config.work_dir = str(Path("work_dirs") / args.config.stem)
+        config.work_dir = str(Path("work_dirs") / run_name(args))
     return config
 
 
@@ -145,7 +135,7 @@ def load_model(path: Path) -> tuple:
     Raises:
         FileNotFoundError, ValueError: as ``load_run_config``.
     """
-    config = read_config(path)
+    config = load_config(Namespace(config=path, cfg_options=[]))
     require_model(config, path)
     from mmengine.registry import DefaultScope
 
@@ -175,27 +165,6 @@ def pattern(text: str) -> str:
     except re.error as error:
         raise ArgumentTypeError(f"'{text}' is no regular expression: {error}") from None
     return text
-
-
-def _require_setting(key: str, names: Collection[str]) -> None:
-    """Raise ValueError for an override that nothing would read.
-
-    Args:
-        key: what is overridden, with dots.
-        names: the names in the config file; of those that are no settings, the values have gone where they are used.
-    """
-    from vdt3d.engine.config_names import run_settings
-    from vdt3d.utils.signatures import nearest
-
-    first, settings = key.partition(".")[0], run_settings()
-    if first in settings:
-        return
-    if first in names:
-        raise ValueError(
-            f"--cfg-options {key}: '{first}' is a name that the config file itself uses, and not read later; "
-            "change the settings it went to (vdt3d print-config shows them)"
-        )
-    raise ValueError(f"--cfg-options {key}: a run has no setting '{first}'{nearest(first, settings)}")
 
 
 def _override(text: str) -> tuple[str, object]:

@@ -7,7 +7,7 @@ from argparse import ArgumentParser, Namespace
 from collections import Counter
 from pathlib import Path
 
-from vdt3d.cli.config import add_config_arguments, load_config, pattern, quiet_imports
+from vdt3d.cli.config import add_config_arguments, load_config, pattern, quiet_imports, run_name
 from vdt3d.cli.outputs import add_overwrite_argument
 
 EXAMPLE = """vdt3d inspect configs/debug/classify.py
@@ -42,7 +42,7 @@ def run(args: Namespace) -> None:
 
     if args.out is not None:
         check_outputs([args.out / name for name in FILES], overwrite=args.overwrite)
-    out = args.out or Path("work_dirs") / args.config.stem / "inspection"
+    out = args.out or Path("work_dirs") / run_name(args) / "inspection"
     findings = inspect(find_entries(args), out, title=args.config.name, workers=args.workers)
     console = Console(highlight=False, markup=False)
     for kind, count in Counter(finding.kind for finding in findings).items():

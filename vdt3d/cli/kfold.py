@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from vdt3d.cli.config import add_config_arguments, load_run_config
+from vdt3d.cli.config import add_config_arguments, load_run_config, run_name
 from vdt3d.cli.jobs import begin, conclude, perform, say, torchrun_share
 
 EXAMPLE = "vdt3d kfold my_config.py --folds 5 --work-dir work_dirs/folds"
@@ -34,7 +34,7 @@ def run(args: Namespace) -> None:
     Raises:
         SystemExit: 1 if folds failed, 143 if one was asked to stop.
     """
-    base = args.work_dir or Path("work_dirs", f"{args.config.stem}_kfold")
+    base = args.work_dir or Path("work_dirs", f"{run_name(args)}_kfold")
     if bad := [number for number in args.fold or () if not 0 <= number < args.folds]:
         raise ValueError(f"--fold {bad[0]}: they are numbered from 0 to {args.folds - 1}")
     config = load_run_config(args, "train_dataloader", "test_dataloader")

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from vdt3d.cli.config import add_config_arguments, load_run_config
+from vdt3d.cli.config import add_config_arguments, load_run_config, run_name
 from vdt3d.cli.jobs import begin, say
 
 EXAMPLE = "vdt3d tune my_config.py --space space.yaml --trials 20"
@@ -35,7 +35,7 @@ def run(args: Namespace) -> None:
         ValueError: the config, the space or the work directory does not fit.
         SystemExit: 1 if no trial succeeded.
     """
-    args.work_dir = args.work_dir or Path("work_dirs", f"{args.config.stem}_tune")
+    args.work_dir = args.work_dir or Path("work_dirs", f"{run_name(args)}_tune")
     config = load_run_config(args, "train_dataloader")
     from vdt3d.experiments.digests import study_digests
 

@@ -6,17 +6,21 @@ from collections.abc import Collection, Iterator, Mapping
 from difflib import get_close_matches
 from inspect import signature
 from pathlib import Path
+from typing import Any
 
 from mmengine.config import Config
 from mmengine.runner import Runner
 
-from vdt3d.utils.signatures import nearest
+from vdt3d.registry import MODELS, Registry, UnknownTypeError
+from vdt3d.utils.signatures import nearest, parameters
 
 # Settings that a run reads besides the arguments of mmengine's runner.
 OWN_SETTINGS = {
     *("channels_last", "compile", "find_unused_parameters", "inflate", "min_matched", "overwrite"),
     *("activation_checkpointing", "custom_imports", "efficient_conv_bn_eval", "model_wrapper_cfg", "runner_type"),
+    "init_name",
 }
+CHOICES = {"init", "inits", "window"}  # which the reader of configs replaces by the settings they stand for
 _FROM_BASE = re.compile(r"""_base_(?:\.get\(\s*["']|\[\s*["']|\.)(\w+)""")
 _DYNAMIC = {"eval", "exec", "globals", "locals", "vars"}  # with one of these in a file, any name may be in use
 _OWN_SCOPE = (ast.FunctionDef, ast.Lambda, ast.ClassDef, ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
@@ -25,6 +29,15 @@ _OWN_SCOPE = (ast.FunctionDef, ast.Lambda, ast.ClassDef, ast.ListComp, ast.SetCo
 def run_settings() -> set[str]:
     """Return the names of the settings that a run reads."""
     return OWN_SETTINGS.union(signature(Runner).parameters) - {"cfg"}
+
+
+def takes(registry: Registry, part: Any, argument: str) -> bool:
+    """Return whether what the config of a part builds has an argument of this name."""
+    try:
+        kind = part["type"]
+        return argument in parameters(registry.get(kind) if isinstance(kind, str) else kind)[0]
+    except (KeyError, TypeError, UnknownTypeError):  # building it will report that
+        return False
 
 
 def check_names(config: Mapping[str, object], path: Path | None) -> None:
@@ -42,7 +55,8 @@ def check_names(config: Mapping[str, object], path: Path | None) -> None:
     Raises:
         ValueError: the message has the file, the name and the nearest setting.
     """
-    settings = run_settings()
+    windows = takes(MODELS, config.get("model") or {}, "window")
+    settings = run_settings() | (CHOICES if windows else CHOICES - {"window"})
     if path is not None and path.suffix == ".py" and not _written_by_run(path):
         _check_file(path, settings)
         return

@@ -36,6 +36,7 @@ def describe(runner: Runner, splits: tuple[str, ...]) -> dict[str, Any]:
         "vdt3d": vdt3d.__version__,
         "config": runner.config_text,
         "config_file": Path(runner.cfg.filename).name if runner.cfg.filename else None,
+        "init": runner.cfg.get("init_name"),
         "command": command(),
         "seed": runner.seed,
         "git": git_state(),

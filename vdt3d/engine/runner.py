@@ -30,6 +30,7 @@ from torch.utils.data import DataLoader
 
 import vdt3d
 from vdt3d.engine.checkpointed_runner import CheckpointedRunner
+from vdt3d.engine.config import resolve_config
 from vdt3d.engine.config_names import check_names, run_settings
 from vdt3d.engine.data import build_dataloader, require_two_classes, same_classes
 from vdt3d.engine.distributed import distribute, init_distributed
@@ -91,7 +92,7 @@ class Runner(CheckpointedRunner):
         file = getattr(cfg, "filename", None)
         if file is None or Path(file).is_file():
             check_names(cfg, None if file is None else Path(file))
-        cfg, settings = plain_config(cfg), run_settings()
+        cfg, settings = plain_config(resolve_config(cfg if isinstance(cfg, Config) else Config(cfg))), run_settings()
         for name in set(cfg) - settings:
             cfg.pop(name)
         return super().from_cfg(cfg)

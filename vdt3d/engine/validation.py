@@ -39,6 +39,7 @@ _SCALARS: dict[str, Any] = {
     "work_dir": str,
     "experiment_name": str | None,
     "load_from": str | None,
+    "init_name": str | None,
     "resume": bool | str | None,
     "inflate": Literal["i3d", "centre", None],
     "min_matched": float,

@@ -1,4 +1,4 @@
-"""Comparisons of initialisations: the arms by their names, nested shares of the labels, one run, all runs summed up."""
+"""Comparisons of initialisations: nested shares of the labels, one run, all runs summed up."""
 
 import gc
 import json
@@ -59,32 +59,6 @@ class Run:
 
 
 # ---- what is compared ------------------------------------------------------------------------------------------------
-
-
-def siblings(config: Path) -> dict[str, Path]:
-    """The arms of the comparison that a config belongs to, itself among them, by name.
-
-    A config is called NETWORK_ARM_TRAINING_DATA.py (configs/README.md); its siblings lie in the same folder and differ
-    in ARM. An arm that is there for another network only, such as Models Genesis', stands in with that.
-
-    Raises:
-        ValueError: the name has fewer parts.
-    """
-    network, _, *rest = _parts(config)
-    others = [path for path in config.parent.glob("*.py") if path.stem.count("_") >= 2]
-    arms: dict[str, Path] = {}
-    for path in sorted(others, key=lambda path: (_parts(path)[0] != network, path.name)):
-        _, arm, *tail = _parts(path)
-        if tail == rest:
-            arms.setdefault(arm, path)
-    return arms
-
-
-def _parts(config: Path) -> list[str]:
-    parts = config.stem.split("_")
-    if len(parts) < 3:
-        raise ValueError(f"{config}: the arms of a comparison are called NETWORK_ARM_TRAINING_DATA.py; this one is not")
-    return parts
 
 
 def score_of(config: Config) -> str:
@@ -205,8 +179,8 @@ def repeated(subset: Sequence[int], total: int, *, by_epoch: bool) -> list[int]:
 # ---- one run ---------------------------------------------------------------------------------------------------------
 
 
-def configured(config: Config, folder: Path, *, seed: int, indices: list[int] | None, weights: str | None) -> Config:
-    """The config of one run in ``folder``, with its seed; ``indices`` and ``weights``, if any, instead of its own."""
+def configured(config: Config, folder: Path, *, seed: int, indices: list[int] | None) -> Config:
+    """Return the config of one run in ``folder``, with its seed, and ``indices`` of its training cases if any."""
     # Long lists in a config's text take seconds to lay out, and it is written several times.
     config = Config(config.to_dict(), filename=config.filename, format_python_code=False)
     settings = {
@@ -219,20 +193,18 @@ def configured(config: Config, folder: Path, *, seed: int, indices: list[int] | 
     }
     if indices is not None:
         settings[f"{cases_of(config)[0]}.indices"] = indices
-    if weights is not None:
-        settings["load_from"] = weights
     config.merge_from_dict(settings)
     return config
 
 
-def describe(config: Config, run: Run, *, subset: list[int], weights: str | None) -> dict[str, Any]:
+def describe(config: Config, run: Run, *, subset: list[int]) -> dict[str, Any]:
     """What tells a run from any other, for its run.json: among it the cases it trains on, and the config's digest."""
     return {
         **asdict(run),
         "labels": len(subset),
         "config": Path(config.filename).name,
         "digest": config_digest(config),
-        "weights": weights or config.get("load_from"),
+        "weights": config.get("load_from"),
         "cases": subset,
     }
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import vdt3d
+from vdt3d.utils.removed_configs import replacement
 
 
 def package_roots() -> tuple[Path, Path]:
@@ -22,13 +23,15 @@ def find_config(path: Path) -> Path:
     """``path`` itself, or the config of that name that came with the installed package.
 
     Raises:
-        FileNotFoundError: there is neither.
+        FileNotFoundError: there is neither; for a config that was removed the message has its replacement.
     """
     if path.is_file():
         return path
     for root in package_roots():
         if (root / path).is_file():
             return root / path
+    if removed := replacement(path):
+        raise FileNotFoundError(removed)
     names = (one.name for root in (Path(), *package_roots()) for one in (root / path.parent).glob("*.py"))
     near = get_close_matches(path.name, names, n=1)
     hint = f"; did you mean '{path.with_name(near[0])}'?" if near else ""

@@ -10,7 +10,7 @@ train_pipeline = [
     dict(type="PackDetection"),
 ]
 test_pipeline = [normalize, dict(type="RandomChoiceResize3D", sizes=(512,)), dict(type="PackDetection")]
-dataset = dict(type="DeepLesion", data_root=data_root, prepared="prepared", window=window)
+dataset = dict(type="DeepLesion", data_root=data_root, prepared="prepared")
 train_dataloader = dict(
     batch_size=2,
     num_workers=4,

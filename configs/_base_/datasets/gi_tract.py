@@ -2,7 +2,7 @@
 # The folds: python tools/dataset/split.py data/gi_tract --out data/gi_tract/splits.json; FOLD=1 in the environment
 # takes the second.
 data_root = "data/gi_tract/"
-window = dict(slices=3)
+window = dict(slices=5, stride=2)
 # The grey mean and spread of ImageNet's colours, for encoders that come from there.
 normalize = [dict(type="Percentile3D"), dict(type="Normalize3D", mean=0.449, std=0.226)]
 train_pipeline = [
@@ -22,7 +22,7 @@ train_dataloader = dict(
     batch_size=16,
     num_workers=4,
     sampler=dict(type="DefaultSampler", shuffle=True),
-    dataset=dict(type="SliceWindows", dataset=dict(**dataset, split="train"), window=window, pipeline=train_pipeline),
+    dataset=dict(type="SliceWindows", dataset=dict(**dataset, split="train"), pipeline=train_pipeline),
 )
 val_dataloader = dict(
     batch_size=1,

@@ -37,7 +37,7 @@ train_dataloader = dict(
     batch_size=2,
     num_workers=4,
     sampler=dict(type="DefaultSampler", shuffle=True),
-    dataset=dict(type="SliceWindows", dataset=dict(**dataset, split="train"), window=window, pipeline=train_pipeline),
+    dataset=dict(type="SliceWindows", dataset=dict(**dataset, split="train"), pipeline=train_pipeline),
 )
 val_dataloader = dict(
     batch_size=1,

@@ -7,6 +7,5 @@ model = dict(
     decode_head=dict(type="UPerHead", in_index=(0, 1, 2, 3), channels=768, norm_cfg=norm_cfg),
     loss_decode=[dict(type="DiceLoss3D"), dict(type="FocalLoss3D")],
     num_classes=2,
-    window=dict(slices=5),
     test_cfg=dict(inferer=dict(type="SliceWindowInferer", divisor=16)),
 )

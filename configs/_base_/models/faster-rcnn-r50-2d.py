@@ -3,5 +3,4 @@ model = dict(
     type="FasterRCNN3D",
     data_preprocessor=dict(pad_to=32),
     backbone=dict(type="ResNet", depth=50, norm_eval=True),
-    window=dict(slices=3, spacing=2.5),
 )

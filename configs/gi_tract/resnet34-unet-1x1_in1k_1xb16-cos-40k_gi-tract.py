@@ -1,4 +1,0 @@
-# Each slice by itself: the 2D baseline of the windows.
-_base_ = "./resnet34-unet-3x1_in1k_1xb16-cos-40k_gi-tract.py"
-model = dict(window=dict(slices=1))
-train_dataloader = dict(dataset=dict(window=dict(slices=1)))

@@ -1,4 +1,0 @@
-# Three slices, every second one: 12 mm of context.
-_base_ = "./resnet34-unet-3x1_in1k_1xb16-cos-40k_gi-tract.py"
-model = dict(window=dict(slices=3, stride=2))
-train_dataloader = dict(dataset=dict(window=dict(slices=3, stride=2)))

@@ -1,3 +1,0 @@
-# The same from a ResNet3D-18 trained on videos (Kinetics-700 and Moments in Time); colours are summed.
-_base_ = "resnet3d-18-fcn_scratch_8xb4-poly-13k_lidc-seg.py"
-load_from = "zoo:kinetics-r3d-18-km"

@@ -1,4 +1,0 @@
-# The same from the 2D ImageNet ResNet-18, its kernels in the middle slice, zeros around them.
-_base_ = "resnet3d-18_scratch_4xb32-step-100e_lidc.py"
-load_from = "torchvision://resnet18"
-inflate = "centre"

@@ -1,4 +1,0 @@
-# The same from the CIFAR-size 2D ResNet-18, its kernels repeated along depth (I3D).
-_base_ = "resnet3d-18w16-unet_scratch_1xb2-cos-4k_hippocampus.py"
-load_from = "work_dirs/resnet-18w16_1xb64-cos-48e_cifar10/epoch_48.pth"
-inflate = "i3d"

@@ -1,5 +1,0 @@
-# TransSeg over windows of every second slice.
-_base_ = "./bcv_beit-b16_upernet.py"
-window = dict(stride=2)
-model = dict(window=window)
-train_dataloader = dict(dataset=dict(window=window))
