@@ -113,6 +113,7 @@ def check_settings(settings: Mapping[str, Any]) -> None:
 def _check_parts(settings: Mapping[str, Any]) -> None:
     """Check the types and arguments of all parts that are built from dicts."""
     _check_part("model", settings.get("model"), MODELS, complete=False)
+    _check_inside("model", settings.get("model"))
     for split in ("train", "val", "test"):
         _check_loop(f"{split}_cfg", settings.get(f"{split}_cfg"))
         _check_loader(f"{split}_dataloader", settings.get(f"{split}_dataloader"))
@@ -182,6 +183,20 @@ def _check_part(
     given = {name: value for name, value in part.items() if name not in ("type", "_scope_")}
     check_arguments(where, given, cls, supplied, complete=complete)
     return cls
+
+
+def _check_inside(where: str, part: Any) -> None:
+    """Check the arguments of our own classes in the parts of a model, at every level."""
+    if not isinstance(part, Mapping):
+        return
+    for name, value in part.items():
+        place = f"{where}.{name}"
+        kind = value.get("type") if isinstance(value, Mapping) else None
+        cls = MODELS.module_dict.get(kind) if isinstance(kind, str) else None
+        if cls is not None and cls.__module__.startswith(("vdt3d.", "medseg.")):
+            given = {key: item for key, item in value.items() if key not in ("type", "_scope_")}
+            check_arguments(place, given, cls, complete=False)
+        _check_inside(place, value)
 
 
 def _check_level(level: Any) -> None:
