@@ -37,10 +37,10 @@ WRONG = [
     (dict(model=dict(head=None)), ["model.head=None"]),
     (dict(model=dict(hed=dict())), ["model", "hed", "'head'"]),
     (
-        dict(model=dict(backbone=dict(type="ResNet3D", depth=18, depth_stride="many"))),
+        dict(model=dict(backbone=dict(_delete_=True, type="ResNet3D", depth=18, depth_stride="many"))),
         ["model.backbone.depth_stride='many'"],
     ),
-    (dict(model=dict(backbone=dict(type="ResNet3D", depht=18))), ["model.backbone", "'depth'"]),
+    (dict(model=dict(backbone=dict(_delete_=True, type="ResNet3D", depht=18))), ["model.backbone", "'depth'"]),
     (dict(model=dict(backbone=dict(nrm="BN"))), ["TinyBackbone", "nrm", "'norm'"]),
     (dict(model=dict(head=dict(in_channels=99))), ["model.head.fc", "99x2"]),
     (
