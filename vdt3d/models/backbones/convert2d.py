@@ -12,7 +12,7 @@ from torch import Tensor
 from vdt3d.models.backbones.feature_info import FeatureInfo
 from vdt3d.models.backbones.feature_maps import choose, maps_of, picture_network, stride_of, with_features
 from vdt3d.models.inflate.kernels import fit_input_channels
-from vdt3d.models.inflate.modules import PROBE, ConversionError, exchanged, fit_first_conv, probe
+from vdt3d.models.inflate.modules import PROBE, ConversionError, depth_error, exchanged, fit_first_conv, probe
 from vdt3d.registry import MODELS
 
 
@@ -71,6 +71,13 @@ class Convert2d(BaseModule):
         )
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
-        """The features that ``feature_info`` announces, of (N, ``in_channels``, D, H, W)."""
-        maps = maps_of(self.network(x))
+        """Return the features that ``feature_info`` announces, of (N, ``in_channels``, D, H, W).
+
+        Raises:
+            ValueError: the volume has too few slices; the message contains the least number.
+        """
+        try:
+            maps = maps_of(self.network(x))
+        except RuntimeError as error:
+            raise depth_error(self.network, x, error)  # noqa: B904 it is ``error`` mostly
         return tuple(maps[index] for index in self.taken)

@@ -12,13 +12,8 @@ from torch import Tensor, nn
 from torch.fx import Graph, GraphModule, Interpreter, Node, Proxy, Tracer, map_arg
 from torchvision.models.swin_transformer import ShiftedWindowAttention
 
-from vdt3d.models.inflate.modules import (
-    ChannelNorm3d,
-    ConversionError,
-    NormAct3d,
-    PictureFunctionsRefused,
-    ReplicatingAvgPool3d,
-)
+from vdt3d.models.inflate.functions import ConversionError, PictureFunctionsRefused
+from vdt3d.models.inflate.layers import ReplicatingAvgPool3d, SamePool3d, VolumeLayer, VolumePad
 from vdt3d.models.layers.acs_conv import ACSConv3d
 from vdt3d.models.layers.safe_conv import SafeConv3d
 from vdt3d.models.probing import probe_copy
@@ -26,7 +21,7 @@ from vdt3d.registry import MODELS
 
 CONVS = (SafeConv3d, ACSConv3d, nn.Conv2d)
 OPS = [kind for kind in vars(torchvision.ops).values() if isinstance(kind, type) and issubclass(kind, nn.Module)]
-LEAVES = (*OPS, SafeConv3d, ACSConv3d, ChannelNorm3d, NormAct3d, ReplicatingAvgPool3d, ShiftedWindowAttention)
+LEAVES = (*OPS, SafeConv3d, ACSConv3d, VolumeLayer, ReplicatingAvgPool3d, SamePool3d, VolumePad, ShiftedWindowAttention)
 
 
 def picture_network(model: str | dict) -> nn.Module:
