@@ -13,7 +13,7 @@ from torch.fx import Graph, GraphModule, Interpreter, Node, Proxy, Tracer, map_a
 from torchvision.models.swin_transformer import ShiftedWindowAttention
 
 from vdt3d.models.inflate.functions import ConversionError, PictureFunctionsRefused
-from vdt3d.models.inflate.layers import ReplicatingAvgPool3d, SamePool3d, VolumeLayer, VolumePad
+from vdt3d.models.inflate.layers import PaddedAvgPool3d, SamePool3d, VolumeLayer, VolumePad
 from vdt3d.models.layers.acs_conv import ACSConv3d
 from vdt3d.models.layers.safe_conv import SafeConv3d
 from vdt3d.models.probing import probe_copy
@@ -21,7 +21,7 @@ from vdt3d.registry import MODELS
 
 CONVS = (SafeConv3d, ACSConv3d, nn.Conv2d)
 OPS = [kind for kind in vars(torchvision.ops).values() if isinstance(kind, type) and issubclass(kind, nn.Module)]
-LEAVES = (*OPS, SafeConv3d, ACSConv3d, VolumeLayer, ReplicatingAvgPool3d, SamePool3d, VolumePad, ShiftedWindowAttention)
+LEAVES = (*OPS, SafeConv3d, ACSConv3d, VolumeLayer, PaddedAvgPool3d, SamePool3d, VolumePad, ShiftedWindowAttention)
 
 
 def picture_network(model: str | dict) -> nn.Module:

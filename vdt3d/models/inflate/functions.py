@@ -10,8 +10,6 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-from vdt3d.models.layers.safe_conv import replicate_depth
-
 SPACE = {2, 3, 4}  # the axes of (N, C, D, H, W) that are space
 REDUCTIONS = ("mean", "sum", "amax", "amin", "var", "std", "norm", "var_mean", "std_mean", "logsumexp")
 ARITHMETIC = ("add", "sub", "mul", "div", "truediv", "where", "maximum", "minimum", "addcmul", "lerp")
@@ -48,18 +46,19 @@ class VolumeFunctions(TorchFunctionMode):
 
     Args:
         depth_padding: 'zeros' or 'replicate'.
+        depth: slices of what is resized to the (H, W) of something else.
     """
 
-    def __init__(self, depth_padding: str):
+    def __init__(self, depth_padding: str, depth: int = 0):
         super().__init__()
-        self.depth_padding = depth_padding
+        self.depth_padding, self.depth = depth_padding, depth
 
     def __torch_function__(self, func, types, args=(), kwargs=None):
         kwargs = kwargs or {}
         if replace := REPLACED.get(_plain(getattr(func, "__name__", ""))):
             tensors = [each for each in args[:2] if isinstance(each, Tensor)]
             if any(each.dim() == 5 for each in tensors):
-                return replace(func, self.depth_padding, *args, **kwargs)
+                return replace(func, self, *args, **kwargs)
         return func(*args, **kwargs)
 
 
@@ -73,45 +72,59 @@ def _axes(name: str, args: tuple, kwargs: dict) -> object:
     return kwargs.get("dim", args[1] if len(args) > 1 else None) if name in REDUCTIONS else None
 
 
-def _permute(func: Callable, depth_padding: str, x: Tensor, *order: int | tuple) -> Tensor:
+def _permute(func: Callable, volumes: VolumeFunctions, x: Tensor, *order: int | tuple) -> Tensor:
     order = tuple(order[0]) if isinstance(order[0], list | tuple) else order
     return func(x, {(0, 2, 3, 1): (0, 2, 3, 4, 1), (0, 3, 1, 2): (0, 4, 1, 2, 3)}.get(order, order))
 
 
-def _reduce(func: Callable, depth_padding: str, x: Tensor, dim: object = (), *args: object, **kwargs: object) -> Tensor:
-    if isinstance(dim, list | tuple) and len(dim) == 2:
-        dim = {(2, 3): (2, 3, 4), (1, 2): (1, 2, 3)}.get(tuple(sorted(axis % 4 for axis in dim)), dim)
-    return func(x, dim, *args, **kwargs)
+def _reduce(
+    func: Callable, volumes: VolumeFunctions, x: Tensor, dim: object = (), *args: object, **kwargs: object
+) -> Tensor:
+    first = min((axis % 4 for axis in dim), default=0) if isinstance(dim, list | tuple) else 0
+    if tuple(sorted(axis % 4 for axis in dim) if first else ()) not in ((2, 3), (1, 2)):
+        return func(x, dim, *args, **kwargs)
+    y = func(x.flatten(first, first + 1), dim, *args, **kwargs)
+    return y.unsqueeze(first) if y.dim() == 4 else y
 
 
-def _multiply(func: Callable, depth_padding: str, a: object, b: object) -> Tensor:
+def _multiply(func: Callable, volumes: VolumeFunctions, a: object, b: object) -> Tensor:
     a, b = (each.unsqueeze(-1) if isinstance(each, Tensor) and each.dim() == 4 else each for each in (a, b))
     return func(a, b)
 
 
-def _pad(func: Callable, depth_padding: str, x: Tensor, pad: tuple, mode: str = "constant", value: object = None):
+def _pad(
+    func: Callable, volumes: VolumeFunctions, x: Tensor, pad: tuple, mode: str = "constant", value: object = None
+) -> Tensor:
     if len(pad) != 4:
         return func(x, pad, mode, value)
-    x = pad_depth(x, *pad[2:], depth_padding)
+    x = pad_depth(x, *pad[2:], volumes.depth_padding)
     return func(x, (*pad, 0, 0), mode, value)
 
 
-def _avg_pool(func: Callable, depth_padding: str, x: Tensor, kernel_size: int, stride: int | None = None, padding=0):
-    if depth_padding == "replicate":
-        x, padding = replicate_depth(x, padding), (0, padding, padding)
-    return F.avg_pool3d(x, kernel_size, stride, padding)
+def _avg_pool(
+    func: Callable, volumes: VolumeFunctions, x: Tensor, kernel_size: int, stride: int | None = None, padding: int = 0
+) -> Tensor:
+    return avg_pool3d(x, *map(layer_axes, (kernel_size, stride or kernel_size, padding)), volumes.depth_padding)
 
 
-def _max_pool(func: Callable, depth_padding: str, x: Tensor, *args: object, **kwargs: object) -> Tensor:
+def _max_pool(func: Callable, volumes: VolumeFunctions, x: Tensor, *args: object, **kwargs: object) -> Tensor:
     return F.max_pool3d(x, *args, **kwargs)
 
 
-def _adaptive_avg_pool(func: Callable, depth_padding: str, x: Tensor, output_size: int | tuple) -> Tensor:
+def _adaptive_avg_pool(func: Callable, volumes: VolumeFunctions, x: Tensor, output_size: int | tuple) -> Tensor:
     return F.adaptive_avg_pool3d(x, (1, *layer_axes(output_size)[1:]))
 
 
-def _adaptive_max_pool(func: Callable, depth_padding: str, x: Tensor, output_size: int | tuple, *_: object) -> Tensor:
+def _adaptive_max_pool(
+    func: Callable, volumes: VolumeFunctions, x: Tensor, output_size: int | tuple, *_: object
+) -> Tensor:
     return F.adaptive_max_pool3d(x, (1, *layer_axes(output_size)[1:]))
+
+
+def _interpolate(
+    func: Callable, volumes: VolumeFunctions, x: Tensor, size: tuple | None = None, **kwargs: object
+) -> Tensor:
+    return func(x, (volumes.depth, *size) if size and len(size) == 2 else size, **kwargs)
 
 
 REPLACED = {
@@ -122,6 +135,7 @@ REPLACED = {
     "pad": _pad,
     "avg_pool2d": _avg_pool,
     "max_pool2d": _max_pool,
+    "interpolate": _interpolate,
     "adaptive_avg_pool2d": _adaptive_avg_pool,
     "adaptive_max_pool2d": _adaptive_max_pool,
 }
@@ -146,6 +160,26 @@ def pad_same(x: Tensor, kernel: tuple, stride: tuple, dilation: tuple, depth_pad
     if depth_padding == "replicate":
         x, front, back = pad_depth(x, front, back, depth_padding), 0, 0
     return F.pad(x, (*plane[1], *plane[0], front, back), value=value)
+
+
+def avg_pool3d(
+    x: Tensor,
+    kernel: tuple,
+    stride: tuple,
+    padding: tuple,
+    depth_padding: str,
+    ceil_mode: bool = False,
+    count_include_pad: bool = True,
+) -> Tensor:
+    """Average pooling by axes, with zeros or copies of the outermost slices before and after depth.
+
+    Unlike torch's, it takes inputs that are smaller than the kernel before they are padded.
+    """
+    repeat = padding[0] if depth_padding == "replicate" else 0
+    x, rest = pad_depth(x, repeat, repeat, depth_padding), padding[0] - repeat
+    size, options = x.shape, (ceil_mode, count_include_pad)
+    x = F.avg_pool2d(x.flatten(3), (kernel[0], 1), (stride[0], 1), (rest, 0), *options).unflatten(3, size[3:])
+    return F.avg_pool2d(x.flatten(1, 2), kernel[1:], stride[1:], padding[1:], *options).unflatten(1, (size[1], -1))
 
 
 def layer_axes(size: int | float | tuple) -> tuple:

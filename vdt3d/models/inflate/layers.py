@@ -9,10 +9,17 @@ from mmcv.cnn.bricks import wrappers
 from torch import Tensor, nn
 from torchvision.ops import Permute
 
-from vdt3d.models.inflate.functions import ConversionError, VolumeFunctions, layer_axes, pad_depth, pad_same
+from vdt3d.models.inflate.functions import (
+    ConversionError,
+    VolumeFunctions,
+    avg_pool3d,
+    layer_axes,
+    pad_depth,
+    pad_same,
+)
 from vdt3d.models.inflate.kernels import inflate_kernel
 from vdt3d.models.layers.acs_conv import ACSConv3d
-from vdt3d.models.layers.safe_conv import SafeConv3d, replicate_depth
+from vdt3d.models.layers.safe_conv import SafeConv3d
 
 # ---- the same layer with another forward -----------------------------------------------------------------------------
 
@@ -55,7 +62,8 @@ class Translated(VolumeLayer):
     """A module whose forward calls functions on images between its layers; ``VolumeFunctions`` replaces them."""
 
     def forward(self, *args: object, **kwargs: object) -> object:
-        with VolumeFunctions(self.depth_padding):
+        depth = args[0].shape[2] if args and isinstance(args[0], Tensor) and args[0].dim() == 5 else 0
+        with VolumeFunctions(self.depth_padding, depth):
             return super().forward(*args, **kwargs)
 
 
@@ -180,20 +188,24 @@ def _max_pool(pool: nn.MaxPool2d, how: str, depth_padding: str) -> nn.Module:
 
 def _avg_pool(pool: nn.AvgPool2d, how: str, depth_padding: str) -> nn.Module:
     kernel, stride, padding = (layer_axes(size) for size in (pool.kernel_size, pool.stride, pool.padding))
+    if any(padding) and pool.divisor_override is None:
+        return PaddedAvgPool3d(kernel, stride, padding, pool.ceil_mode, pool.count_include_pad, depth_padding)
+    if any(padding) and depth_padding == "replicate":
+        raise ConversionError(f"{pool} is not known with depth_padding='replicate', for it has a divisor of its own")
     divisor = None if pool.divisor_override is None else pool.divisor_override * kernel[0]
-    kind = ReplicatingAvgPool3d if depth_padding == "replicate" else nn.AvgPool3d
-    return kind(kernel, stride, padding, pool.ceil_mode, pool.count_include_pad, divisor)
+    return nn.AvgPool3d(kernel, stride, padding, pool.ceil_mode, pool.count_include_pad, divisor)
 
 
-class ReplicatingAvgPool3d(nn.AvgPool3d):
-    """Average pooling that repeats the first and the last slice where it would pad depth."""
+class PaddedAvgPool3d(nn.AvgPool3d):
+    """Average pooling that pads depth with zeros or copies of the outermost slices, and takes inputs of any size."""
 
-    def __init__(self, kernel_size: tuple, stride: tuple, padding: tuple[int, int, int], *args):
-        super().__init__(kernel_size, stride, (0, *padding[1:]), *args)
-        self.slices = padding[0]
+    def __init__(self, *args: object):
+        *others, self.depth_padding = args
+        super().__init__(*others)
 
     def forward(self, x: Tensor) -> Tensor:
-        return super().forward(replicate_depth(x, self.slices))
+        sizes = self.kernel_size, self.stride, self.padding
+        return avg_pool3d(x, *sizes, self.depth_padding, self.ceil_mode, self.count_include_pad)
 
 
 class SamePool3d(nn.Module):

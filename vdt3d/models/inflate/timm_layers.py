@@ -1,7 +1,7 @@
 """3D counterparts of timm's own layers and blocks; timm's forward code is used, only what knows two axes is replaced.
 
 Classes are named by module and class without the leading "timm.", so that timm is imported by whoever has a network of
-it, and a class derived from one of these is not taken for it.
+it, and a derived class with a forward of its own is not taken for one of these.
 """
 
 import torch.nn.functional as F
@@ -29,6 +29,8 @@ FOLDED = {  # norms over channels or over all positions, scales of channels, gat
     *(f"layers.evo_norm.EvoNorm2d{name}" for name in ("B0", "B1", "B2", "S0", "S0a", "S1", "S1a", "S2", "S2a")),
     *(f"layers.filter_response_norm.FilterResponseNorm{name}2d" for name in ("Tlu", "Act")),
     "layers.layer_scale.LayerScale2d",
+    "models.fastvit.LayerScale2d",
+    "models.swiftformer.LayerScale2d",
     "layers.grn.GlobalResponseNorm",
     *(f"layers.squeeze_excite.{name}" for name in ("SEModule", "EffectiveSEModule")),
     *(f"layers.eca.{name}" for name in ("EcaModule", "CecaModule")),
@@ -47,7 +49,9 @@ TRANSLATED = {  # forwards with permute, mean, pad or scales (1, C, 1, 1) betwee
     "models.convnext.ConvNeXtBlock",
     "models.edgenext.ConvBlock",
     "models.focalnet.FocalModulation",
+    *(f"models.ghostnet.GhostModule{version}" for version in ("V2", "V3")),
     "models.hgnet.StemV2",
+    "models.iformer.IFormer",
     "models.inception_next.MetaNeXtBlock",
     *(f"models.inception_v3.Inception{name}" for name in ("A", "B", "C", "D", "E", "Aux")),
     *(f"models.mambaout.{name}" for name in ("Stem", "DownsampleNormFirst", "Downsample", "GatedConvBlock", "MlpHead")),
@@ -57,8 +61,8 @@ TRANSLATED = {  # forwards with permute, mean, pad or scales (1, C, 1, 1) betwee
 
 
 def timm_class(module: nn.Module) -> str:
-    """Return a module's class as the tables name it, "" unless it is timm's."""
-    kind = type(module)
+    """Return the class that defines a module's forward as the tables name it, "" unless it is timm's."""
+    kind = next(kind for kind in type(module).mro() if "forward" in vars(kind))
     package, _, path = kind.__module__.partition(".")
     return f"{path}.{kind.__name__}" if package == "timm" and not isinstance(module, VolumeLayer) else ""
 
@@ -171,6 +175,15 @@ def _split_attention(layer: nn.Module, how: str, depth_padding: str) -> nn.Modul
 
 
 LEAVES["layers.split_attn.SplitAttn"] = _split_attention
+
+
+def _single_head(layer: nn.Module, how: str, depth_padding: str) -> nn.Module:
+    if layer.window_size:
+        raise ConversionError("its attention is inside windows of an image")
+    return with_mixin(layer, Folded)
+
+
+LEAVES["models.iformer.SHMA"] = _single_head
 
 
 def _halve_upwards(tree: nn.Module) -> None:
