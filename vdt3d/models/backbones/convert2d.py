@@ -25,7 +25,7 @@ class Convert2d(BaseModule):
     network, so ``load_from`` takes its 2D checkpoints.
 
     Args:
-        model: 'torchvision.NAME', 'timm.NAME' (an extra: ``pip install vdt3d[timm]``), or the config of a registered 2D
+        model: 'torchvision.NAME', 'timm.NAME', or the config of a registered 2D
             backbone that returns a tuple of maps.
         how: 'i3d', 'centre', 'acs' or '2.5d'.
         in_channels: of the volumes.
@@ -60,10 +60,12 @@ class Convert2d(BaseModule):
                 probe(network, channels)  # names the layer that fails, which is no longer known after tracing
             network, names = with_features(network, (channels, *PROBE), out_indices)
             out_indices = None
-        maps = maps_of(probe(network, channels))
+        self.channels_last = getattr(network, "output_fmt", "NCHW") == "NHWC"
+        maps = self._maps(probe(network, channels))
         strides = [stride_of(features, (channels, *PROBE)) for features in maps]
         if None in strides:
-            raise ConversionError(f"{model} has maps of {[tuple(m.shape[2:]) for m in maps]} for an input of {PROBE}")
+            sizes = sorted({tuple(features.shape[2:]) for features in maps}, reverse=True)
+            raise ConversionError(f"{model} has maps of {sizes} for an input of {PROBE}, which no stride divides")
         self.network, self.taken = network, choose(out_indices, len(maps), type(network).__name__)
         self.feature_info = tuple(
             FeatureInfo(f"feature{name}", maps[index].shape[1], (strides[index],) * 3)
@@ -77,7 +79,10 @@ class Convert2d(BaseModule):
             ValueError: the volume has too few slices; the message contains the least number.
         """
         try:
-            maps = maps_of(self.network(x))
+            maps = self._maps(self.network(x))
         except RuntimeError as error:
             raise depth_error(self.network, x, error)  # noqa: B904 it is ``error`` mostly
         return tuple(maps[index] for index in self.taken)
+
+    def _maps(self, output: object) -> list[Tensor]:
+        return [each.movedim(-1, 1) if self.channels_last else each for each in maps_of(output)]

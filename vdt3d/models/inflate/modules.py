@@ -84,6 +84,11 @@ def fit_first_conv(network: nn.Module, in_channels: int | None, rgb: str = "sum"
     before = convs[0].in_channels
     if in_channels in (None, before):
         return before
+    if before not in (1, COLOURS):
+        raise ConversionError(
+            f"the first convolution of {type(network).__name__} reads {before} channels, which another layer makes of "
+            f"an image's colours, and cannot be fitted to {in_channels}. {_remedy(network)}"
+        )
     if convs[0].groups != 1:
         raise ConversionError(f"the first convolution of {type(network).__name__} has groups: leave in_channels out")
     for conv in [convs[0], *(conv for conv in convs[1:] if (conv.in_channels, conv.groups) == (COLOURS, 1))]:
