@@ -9,13 +9,14 @@ import argparse
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import timm
 import torch
 from timm.models import FeatureInfo, get_pretrained_cfg
 from torch import Tensor, nn
 
-import vdt3d.models  # noqa: F401 registers the encoders
+import vdt3d.models
 from vdt3d.models import Convert2d
 from vdt3d.models.inflate import to_3d
 from vdt3d.registry import MODELS
@@ -182,18 +183,36 @@ def _copy(output: Tensor | list[Tensor]) -> Tensor:
 
 
 def windows(name: str) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield each map of a window encoder, and that of timm's features of the one slice."""
-    yield from _by_slices(name, dict(type="WindowEncoder", model=f"timm.{name}", window=dict(slices=3)), 3)
+    """Yield each map of a window encoder, and the 2D network's for the one slice."""
+    yield from _on_slices(name, dict(type="WindowEncoder", model=f"timm.{name}", window=dict(slices=3)))
 
 
 def slices(name: str) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield each map of a slice encoder, and that of timm's features of the one slice."""
-    yield from _by_slices(name, dict(type="SliceEncoder", model=f"timm.{name}"), 3)
+    """Yield each map of a slice encoder, and the 2D network's for the one slice."""
+    yield from _on_slices(name, dict(type="SliceEncoder", model=f"timm.{name}"))
 
 
-def _by_slices(name: str, config: dict, count: int) -> Iterator[tuple[Tensor, Tensor]]:
-    encoder = MODELS.build(config).eval()
-    raise NotImplementedError(f"compare {type(encoder).__name__} with timm's features of {count} slices")
+def _on_slices(name: str, config: dict) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield the maps of an encoder for three equal grey slices, filled from a file of the 2D network."""
+    if MODELS.get(config["type"]) is None or config["type"] not in vdt3d.models.__all__:
+        raise KeyError(config["type"])
+    from vdt3d.models.weights import load_pretrained
+
+    encoder, flat = MODELS.build(config).eval(), random_network(name)
+    with TemporaryDirectory() as folder:
+        torch.save(flat.state_dict(), f"{folder}/{name}.pth")
+        load_pretrained(encoder, f"{folder}/{name}.pth")
+    grey = image(name)[:, :1]
+    maps = encoder(grey.unsqueeze(2).expand(-1, -1, 3, -1, -1))
+    for found, expected in zip(maps, flat_features(flat, grey.expand(-1, 3, -1, -1)), strict=True):
+        yield found, expected.unsqueeze(2).expand_as(found) if found.dim() == 5 else expected
+
+
+def flat_features(flat: nn.Module, x: Tensor) -> list[Tensor]:
+    """Return timm's feature maps of images."""
+    if hasattr(flat, "forward_intermediates"):
+        return flat.forward_intermediates(x, intermediates_only=True)
+    return announced_maps(flat, x)
 
 
 WAYS = {"converted": converted, "windows": windows, "slices": slices}

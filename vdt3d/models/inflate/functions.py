@@ -47,11 +47,12 @@ class VolumeFunctions(TorchFunctionMode):
     Args:
         depth_padding: 'zeros' or 'replicate'.
         depth: slices of what is resized to the (H, W) of something else.
+        flat: whether layers read every slice for itself, so that depth needs no padding.
     """
 
-    def __init__(self, depth_padding: str, depth: int = 0):
+    def __init__(self, depth_padding: str, depth: int = 0, *, flat: bool = False):
         super().__init__()
-        self.depth_padding, self.depth = depth_padding, depth
+        self.depth_padding, self.depth, self.flat = depth_padding, depth, flat
 
     def __torch_function__(self, func, types, args=(), kwargs=None):
         kwargs = kwargs or {}
@@ -97,7 +98,8 @@ def _pad(
 ) -> Tensor:
     if len(pad) != 4:
         return func(x, pad, mode, value)
-    x = pad_depth(x, *pad[2:], volumes.depth_padding)
+    if not volumes.flat:
+        x = pad_depth(x, *pad[2:], volumes.depth_padding)
     return func(x, (*pad, 0, 0), mode, value)
 
 
@@ -116,9 +118,9 @@ def _adaptive_avg_pool(func: Callable, volumes: VolumeFunctions, x: Tensor, outp
 
 
 def _adaptive_max_pool(
-    func: Callable, volumes: VolumeFunctions, x: Tensor, output_size: int | tuple, *_: object
+    func: Callable, volumes: VolumeFunctions, x: Tensor, output_size: int | tuple, return_indices: bool = False
 ) -> Tensor:
-    return F.adaptive_max_pool3d(x, (1, *layer_axes(output_size)[1:]))
+    return F.adaptive_max_pool3d(x, (1, *layer_axes(output_size)[1:]), return_indices)
 
 
 def _interpolate(

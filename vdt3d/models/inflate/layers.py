@@ -63,7 +63,7 @@ class Translated(VolumeLayer):
 
     def forward(self, *args: object, **kwargs: object) -> object:
         depth = args[0].shape[2] if args and isinstance(args[0], Tensor) and args[0].dim() == 5 else 0
-        with VolumeFunctions(self.depth_padding, depth):
+        with VolumeFunctions(self.depth_padding, depth, flat=self.flat):
             return super().forward(*args, **kwargs)
 
 

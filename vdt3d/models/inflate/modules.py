@@ -210,7 +210,7 @@ def _exchange(name: str, module: nn.Module, how: str, depth_padding: str) -> nn.
         if isinstance(module, CNBlock):
             module.layer_scale = nn.Parameter(module.layer_scale.unsqueeze(-1))
         if timms in BLOCKS:
-            module.depth_padding = depth_padding
+            module.depth_padding, module.flat = depth_padding, how == "2.5d"
             BLOCKS[timms](module)
     except ConversionError as error:
         raise error if error.args[0].startswith("'") else ConversionError(f"'{name}': {error}") from None

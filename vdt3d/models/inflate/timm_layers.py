@@ -50,7 +50,6 @@ TRANSLATED = {  # forwards with permute, mean, pad or scales (1, C, 1, 1) betwee
     "models.edgenext.ConvBlock",
     "models.focalnet.FocalModulation",
     *(f"models.ghostnet.GhostModule{version}" for version in ("V2", "V3")),
-    "models.hgnet.StemV2",
     "models.iformer.IFormer",
     "models.inception_next.MetaNeXtBlock",
     *(f"models.inception_v3.Inception{name}" for name in ("A", "B", "C", "D", "E", "Aux")),
@@ -202,8 +201,15 @@ def _scale_of_channels(scale: nn.Module) -> None:
         scale.shape = (*scale.shape, 1)
 
 
+def _stem_of_even_kernels(stem: nn.Module) -> None:
+    if stem.flat:
+        stem.pool.kernel_size = (1, *stem.pool.kernel_size[1:])  # as the convolutions beside it
+    with_mixin(stem, Translated)
+
+
 BLOCKS = {  # modules whose children are converted first
     "models.dla.DlaTree": _halve_upwards,
+    "models.hgnet.StemV2": _stem_of_even_kernels,
     "models.hrnet.HighResolutionModule": lambda module: with_mixin(module, HighResolutionModule3d),
     "models.metaformer.MetaFormerStage": _stage,
     "models.metaformer.Scale": _scale_of_channels,
