@@ -166,7 +166,8 @@ def test_layers_and_their_arguments():
 @pytest.mark.parametrize(
     ("layer", "message"),
     [
-        (nn.ConvTranspose2d(3, 3, 2), "'1': no 3D counterpart of a .*ConvTranspose2d is known"),
+        (nn.ConvTranspose2d(3, 3, 3, 2), r"'1': ConvTranspose2d\(.*kernel_size=\(3, 3\)"),
+        (nn.LPPool2d(2, 2), "'1': no 3D counterpart of a .*LPPool2d is known"),
         (nn.Upsample(scale_factor=2, mode="bicubic"), "'1': .*bicubic.* is not known"),
         (nn.Conv2d(3, 3, 3, padding_mode="reflect"), "padding_mode='reflect'"),
         (nn.Conv2d(3, 3, 2, padding="same"), "even kernel"),

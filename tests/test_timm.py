@@ -131,10 +131,12 @@ def test_it_gathers_over_all_slices():
 
 
 def test_what_cannot_be_converted_is_named():
-    with pytest.raises(ConversionError, match=r"'stem.conv1': no 3D counterpart of a timm\..*ScaledStdConv2d is known"):
-        Convert2d("timm.test_nfnet")
-    with pytest.raises(ConversionError, match=r"'bn1' \(EvoNorm2dS0\) in EfficientNet does not work on volumes"):
-        Convert2d("timm.test_efficientnet_evos")
+    with pytest.raises(
+        ConversionError, match=r"'patch_embed' \(PatchEmbed\).*WindowEncoder\(model=\"timm.test_vit\"\)"
+    ):
+        Convert2d("timm.test_vit")
+    with pytest.raises(ConversionError, match=r"MultiQueryAttention2d.*SliceEncoder"):
+        Convert2d("timm.mobilenetv4_hybrid_medium")
     with pytest.raises(ValueError, match=r"model='timm.resnet19': say"):
         Convert2d("timm.resnet19")
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from vdt3d.models.backbones.feature_info import FeatureInfo
 from vdt3d.models.backbones.feature_maps import choose, maps_of, picture_network, strides_of, with_features
 from vdt3d.models.inflate.kernels import fit_input_channels
-from vdt3d.models.inflate.modules import PROBE, exchanged, fit_first_conv, probe
+from vdt3d.models.inflate.modules import PROBE, depth_error, exchanged, fit_first_conv, probe
 from vdt3d.models.probing import probe_output
 from vdt3d.registry import MODELS
 
@@ -27,7 +27,7 @@ class Convert2d(BaseModule):
     network, so ``load_from`` takes its 2D checkpoints.
 
     Args:
-        model: 'torchvision.NAME', 'timm.NAME' (an extra: ``pip install vdt3d[timm]``), or the config of a registered 2D
+        model: 'torchvision.NAME', 'timm.NAME', or the config of a registered 2D
             backbone that returns a tuple of maps.
         how: 'i3d', 'centre', 'acs' or '2.5d'.
         in_channels: of the volumes.
@@ -57,7 +57,7 @@ class Convert2d(BaseModule):
         network = picture_network(model)
         if not isinstance(model, str):
             _check_maps(network)
-        network = exchanged(network, how, depth_padding=depth_padding)
+        network, whole = exchanged(network, how, depth_padding=depth_padding), set(network.state_dict())
         channels = fit_first_conv(network, in_channels, rgb)
         names = None
         if isinstance(model, str):
@@ -65,18 +65,30 @@ class Convert2d(BaseModule):
                 probe(network, channels)  # names the layer that fails, which is no longer known after tracing
             network, names = with_features(network, (channels, *PROBE), out_indices)
             out_indices = None
-        maps = maps_of(probe(network, channels))
+        self.channels_last = getattr(network, "output_fmt", "NCHW") == "NHWC"
+        maps = self._maps(probe(network, channels))
         strides = strides_of(type(network).__name__, maps, (channels, *PROBE))
         self.network, self.taken = network, choose(out_indices, len(maps), type(network).__name__)
+        self.unused_weights = frozenset(f"network.{key}" for key in whole - set(network.state_dict()))
         self.feature_info = tuple(
             FeatureInfo(f"feature{name}", maps[index].shape[1], (strides[index],) * 3)
             for index, name in zip(self.taken, names or self.taken, strict=True)
         )
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
-        """The features that ``feature_info`` announces, of (N, ``in_channels``, D, H, W)."""
-        maps = maps_of(self.network(x))
+        """Return the features that ``feature_info`` announces, of (N, ``in_channels``, D, H, W).
+
+        Raises:
+            ValueError: the volume has too few slices; the message contains the least number.
+        """
+        try:
+            maps = self._maps(self.network(x))
+        except RuntimeError as error:
+            raise depth_error(self.network, x, error)  # noqa: B904 it is ``error`` mostly
         return tuple(maps[index] for index in self.taken)
+
+    def _maps(self, output: object) -> list[Tensor]:
+        return [each.movedim(-1, 1) if self.channels_last else each for each in maps_of(output)]
 
 
 def _check_maps(network: nn.Module) -> None:

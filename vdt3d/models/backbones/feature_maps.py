@@ -5,20 +5,17 @@ Shapes are (N, C, D, H, W) of networks that were turned into 3D, or (N, C, H, W)
 
 import math
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 
 import torch
 import torchvision
+from timm.models import FeatureInfo
 from torch import Tensor, nn
 from torch.fx import Graph, GraphModule, Interpreter, Node, Proxy, Tracer, map_arg
 from torchvision.models.swin_transformer import ShiftedWindowAttention
 
-from vdt3d.models.inflate.modules import (
-    ChannelNorm3d,
-    ConversionError,
-    NormAct3d,
-    PictureFunctionsRefused,
-    ReplicatingAvgPool3d,
-)
+from vdt3d.models.inflate.functions import ConversionError, PictureFunctionsRefused
+from vdt3d.models.inflate.layers import PaddedAvgPool3d, SamePool3d, VolumeLayer, VolumePad
 from vdt3d.models.layers.acs_conv import ACSConv3d
 from vdt3d.models.layers.safe_conv import SafeConv3d
 from vdt3d.models.probing import probe_copy
@@ -26,7 +23,7 @@ from vdt3d.registry import MODELS
 
 CONVS = (SafeConv3d, ACSConv3d, nn.Conv2d)
 OPS = [kind for kind in vars(torchvision.ops).values() if isinstance(kind, type) and issubclass(kind, nn.Module)]
-LEAVES = (*OPS, SafeConv3d, ACSConv3d, ChannelNorm3d, NormAct3d, ReplicatingAvgPool3d, ShiftedWindowAttention)
+LEAVES = (*OPS, SafeConv3d, ACSConv3d, VolumeLayer, PaddedAvgPool3d, SamePool3d, VolumePad, ShiftedWindowAttention)
 
 
 def picture_network(model: str | dict) -> nn.Module:
@@ -46,7 +43,10 @@ def picture_network(model: str | dict) -> nn.Module:
         except ModuleNotFoundError as error:
             raise ValueError(f"model={model!r} is of a package that is not there: pip install timm") from error
         if timm.is_model(name):
-            return _without_classifier(timm.create_model(name))
+            network = _without_classifier(timm.create_model(name))
+            if type(network).__name__ != "HighResolutionNet":
+                return network
+            return timm.create_model(name, features_only=True)  # its maps are outputs of no single module
     raise ValueError(
         f"model={model!r}: say 'torchvision.NAME' or 'timm.NAME' with a name that package lists, or a config"
     )
@@ -81,7 +81,9 @@ def with_features(
             its forward cannot be traced or depends on the mode.
         ValueError: a map of ``out_indices`` does not exist.
     """
-    names = [info["module"] for info in getattr(network, "feature_info", ())]
+    if isinstance(getattr(network, "feature_info", None), FeatureInfo):
+        return _with_chosen_maps(network, choose(out_indices, len(network.feature_info), type(network).__name__))
+    names = [info["module"] for info in getattr(network, "feature_info", ()) if info["module"]]
     try:
         copy = probe_copy(network, "meta")
         maps = _announced_maps(copy, names) if names else _last_maps(copy, shape)
@@ -100,6 +102,18 @@ def with_features(
     return network, chosen
 
 
+def _with_chosen_maps(network: nn.Module, chosen: tuple[int, ...]) -> tuple[nn.Module, tuple[int, ...]]:
+    """Make a network that returns all its maps return the ``chosen``, in place; also return them."""
+    kind = type(network)
+
+    def forward(self: nn.Module, x: Tensor) -> list[Tensor]:
+        maps = kind.forward(self, x)
+        return [maps[index] for index in chosen]
+
+    network.__class__ = type(kind.__name__, (kind,), {"forward": forward})
+    return network, chosen
+
+
 def choose(out_indices: Sequence[int] | None, count: int, name: str) -> tuple[int, ...]:
     """Return the indices of the maps to use, in ascending order; all of ``count`` without ``out_indices``.
 
@@ -113,10 +127,11 @@ def choose(out_indices: Sequence[int] | None, count: int, name: str) -> tuple[in
 
 
 def maps_of(answer: Tensor | Sequence[Tensor] | dict[str, Tensor]) -> list[Tensor]:
-    """The maps that a network returns, in whatever it returns them."""
+    """Return the maps in a network's output; the first of those that a block returns together."""
     if isinstance(answer, Tensor):
         return [answer]
-    return list(answer.values() if isinstance(answer, dict) else answer)
+    maps = answer.values() if isinstance(answer, dict) else answer
+    return [each[0] if isinstance(each, list) else each for each in maps]
 
 
 def stride_of(features: Tensor, shape: Sequence[int]) -> int | None:
@@ -219,7 +234,7 @@ def _values(network: nn.Module, nodes: Sequence[Node], shape: Sequence[int]) -> 
     interpreter.args_iter = iter([torch.zeros(1, *shape, device="meta")])
     for index, node in enumerate(nodes):
         try:
-            with torch.no_grad(), PictureFunctionsRefused():
+            with torch.no_grad(), PictureFunctionsRefused() if len(shape) == 4 else nullcontext():
                 interpreter.env[node] = interpreter.run_node(node)
         except (ConversionError, RuntimeError) as error:
             if any(convs[index:]):

@@ -54,7 +54,7 @@ class PictureEncoder(BaseModule):
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         """The features that ``feature_info`` announces, of (N, ``in_channels``, H, W)."""
-        return tuple(self.network(x))
+        return tuple(maps_of(self.network(x)))
 
 
 def take_channels(network: nn.Module, in_channels: int) -> None:

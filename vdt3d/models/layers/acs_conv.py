@@ -51,11 +51,15 @@ class ACSConv3d(nn.Conv2d):
         super().__init__(in_channels, out_channels, kernel_size, steps[1:], padding, dilation, groups, bias)
         self.depth_stride, self.depth_padding = steps[0], depth_padding
 
-    def forward(self, input: Tensor) -> Tensor:  # noqa: A002 the name nn.Conv2d gives it
+    def _conv_forward(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         if max(self.kernel_size) == 1:  # the three planes see the same
-            parts = [self._part(input, 0, slice(None), slice(None), self.groups)]
+            shares = [(0, slice(None), slice(None), self.groups)]
         else:
-            parts = [self._part(input, plane, *share) for plane, share in enumerate(self._shares()) if share[-1]]
+            shares = [(plane, *share) for plane, share in enumerate(self._shares()) if share[-1]]
+        parts = [
+            self._part(x[:, ins], plane, weight[outs], None if bias is None else bias[outs], groups)
+            for plane, outs, ins, groups in shares
+        ]
         return torch.cat(parts, dim=1) if len(parts) > 1 else parts[0]
 
     def _shares(self) -> list[tuple[slice, slice, int]]:
@@ -69,16 +73,15 @@ class ACSConv3d(nn.Conv2d):
         outs, ins = self.out_channels // self.groups, self.in_channels // self.groups
         return [(slice(a * outs, b * outs), slice(a * ins, b * ins), b - a) for a, b in pairwise(ends)]
 
-    def _part(self, x: Tensor, plane: int, outs: slice, ins: slice, groups: int) -> Tensor:
-        """The output channels ``outs``, whose kernels are flat along axis ``plane`` (0 depth, 1 height, 2 width)."""
+    def _part(self, x: Tensor, plane: int, weight: Tensor, bias: Tensor | None, groups: int) -> Tensor:
+        """The output channels of ``weight``, flat along axis ``plane`` (0 depth, 1 height, 2 width)."""
         stride, padding, dilation = (self.depth_stride, *self.stride), list(self.padding), list(self.dilation)
         padding.insert(plane, 0)
         dilation.insert(plane, 1)
-        x = self._aligned(x[:, ins], plane, stride[plane])
+        x = self._aligned(x, plane, stride[plane])
         if self.depth_padding == "replicate" and plane != 0:
             x, padding[0] = replicate_depth(x, padding[0]), 0
-        bias = None if self.bias is None else self.bias[outs]
-        return conv3d(x, self.weight[outs].unsqueeze(2 + plane), bias, stride, padding, dilation, groups)
+        return conv3d(x, weight.unsqueeze(2 + plane), bias, stride, padding, dilation, groups)
 
     def _aligned(self, x: Tensor, plane: int, stride: int) -> Tensor:
         """``x`` cut (or padded) along ``plane``, so that step i of a kernel of one voxel reads window i's middle."""
