@@ -201,7 +201,7 @@ def test_kernels_that_cannot_be_fitted_read_grey_as_colours(name):
 
 def test_odd_depths_where_branches_meet():
     flat = hide_nothing(
-        timm.models.hrnet.HighResolutionModule(2, timm.models.resnet.BasicBlock, [1, 1], [4, 8], [4, 8])
+        timm.models.hrnet.HighResolutionModule(2, timm.models.resnet.BasicBlock, [1, 1], [4, 8], [4, 8], "SUM")
     )
     wide, deep = torch.rand(1, 4, 8, 8, dtype=torch.float64), torch.rand(1, 8, 4, 4, dtype=torch.float64)
     volume = exchanged(flat, "i3d", depth_padding="replicate")
