@@ -200,9 +200,8 @@ def test_kernels_that_cannot_be_fitted_read_grey_as_colours(name):
 
 
 def test_odd_depths_where_branches_meet():
-    flat = hide_nothing(
-        timm.models.hrnet.HighResolutionModule(2, timm.models.resnet.BasicBlock, [1, 1], [4, 8], [4, 8], "SUM")
-    )
+    module = timm.models.hrnet.HighResolutionModule
+    flat = hide_nothing(module(2, timm.models.resnet.BasicBlock, [1, 1], [4, 8], [4, 8], "SUM"))
     wide, deep = torch.rand(1, 4, 8, 8, dtype=torch.float64), torch.rand(1, 8, 4, 4, dtype=torch.float64)
     volume = exchanged(flat, "i3d", depth_padding="replicate")
     expected = flat([wide, deep])
