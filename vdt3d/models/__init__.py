@@ -16,6 +16,7 @@ from vdt3d.models.backbones import (
     VideoSwin,
     ViT3D,
     VolumeEncoder,
+    WindowBackbone,
     WindowEncoder,
 )
 from vdt3d.models.classifiers import VolumeClassifier
@@ -42,6 +43,7 @@ __all__ = [
     "VolumeClassifier",
     "VolumeDataPreprocessor",
     "VolumeEncoder",
+    "WindowBackbone",
     "WindowDetector",
     "WindowEncoder",
 ]

@@ -13,8 +13,8 @@ from medseg.models.losses import build_loss
 from medseg.models.segmentors.scan_segmentor import ScanSegmentor
 from medseg.models.targets import LabelScheme
 from vdt3d.models.backbones.feature_info import FeatureInfo
-from vdt3d.models.backbones.picture_encoder import announced_behind, maps_like
-from vdt3d.models.backbones.window_backbone import fed, picture_part, window_backbone
+from vdt3d.models.backbones.feature_probe import maps_like, probe_features_behind
+from vdt3d.models.backbones.window_parts import build_image_part, build_window_backbone, to_backbone_input
 from vdt3d.models.probing import probe_output
 from vdt3d.registry import MODELS
 from vdt3d.structures import SegmentationSample, SliceWindow
@@ -28,14 +28,14 @@ class SliceWindowSegmentor(ScanSegmentor):
     """The parts of an ``EncoderDecoder`` of mmsegmentation, fed with windows (N, C, n, H, W) of n slices: 2.5D.
 
     Channels and slices together become the C * n channels of a picture, channel by channel, unless the backbone reads
-    windows as they are (``BEiT3D``, a ``WindowEncoder``); the scores (N, K, t, H, W) are those of the t slices that the
-    window answers. So the config of an ``EncoderDecoder`` serves with another
+    windows as they are (``BEiT3D`` or another ``WindowBackbone``); the scores (N, K, t, H, W) are those of the t slices
+    that the window answers. So the config of an ``EncoderDecoder`` serves with another
     ``type``: convolutions for colours take the slices instead, heads give as many scores as are asked for, and the
     channels that a neck or a head does not name (``in_channels``) are those of the features it reads.
 
     Args:
-        backbone: of mmsegmentation or mmpretrain, ``dict(type='PictureEncoder', model='torchvision.resnet18')``, or a
-            ``WindowEncoder``, which is told ``in_channels`` and ``window``.
+        backbone: of mmsegmentation or mmpretrain, ``dict(type='WindowEncoder', model='timm.convnext_tiny')``, or
+            another ``WindowBackbone``; these are given ``in_channels`` and ``window``.
         decode_head: of mmsegmentation; its scores are judged by ``loss_decode`` below.
         neck: of mmsegmentation, or ``dict(type='PictureUNetNeck')``.
         auxiliary_head: one or several heads that are supervised too, each with its ``loss_weight``, 0.4 if not given.
@@ -90,15 +90,15 @@ class SliceWindowSegmentor(ScanSegmentor):
         self._labels = LabelScheme(num_classes, label_map=label_map, regions=regions)
         self.loss_decode = build_loss(loss_decode or {"type": "DiceCELoss3D", "batch": True})
 
-        self.backbone, found = window_backbone(
+        self.backbone, found = build_window_backbone(
             backbone, in_channels=in_channels, window=self.window, first_conv=first_conv
         )
         self.neck, infos = None, found
         if neck is not None:
             channels = [info.channels for info in infos]
             told = {"embed_dim": channels[0]} if neck["type"] == "Feature2Pyramid" else {"in_channels": channels}
-            self.neck = picture_part({**told, **neck})
-            infos = announced_behind(self.neck, infos)
+            self.neck = build_image_part({**told, **neck})
+            infos = probe_features_behind(self.neck, infos)
         self.decode_head = self._head(decode_head, infos)
         others = [auxiliary_head] if isinstance(auxiliary_head, dict) else auxiliary_head or ()
         others = [dict(head) for head in others]
@@ -166,7 +166,7 @@ class SliceWindowSegmentor(ScanSegmentor):
         """
         if self.scale is not None:
             inputs = SCALINGS[self.scale](inputs)
-        return fed(self.backbone, inputs, self.window)
+        return to_backbone_input(self.backbone, inputs, self.window)
 
     def _joined(self, features: Sequence[Tensor]) -> Sequence[Tensor]:
         return features if self.neck is None else self.neck(features)
@@ -203,7 +203,7 @@ class SliceWindowSegmentor(ScanSegmentor):
         # A threshold, which nobody asks for, keeps mmsegmentation from advice about single scores.
         told = {"num_classes": scores, "out_channels": scores, "threshold": 0.5}
         # Its own default, scores that begin near 0, keeps AdamW and Dice from learning anything for hundreds of steps.
-        head = picture_part({"in_channels": channels, "init_cfg": None, **config, **told})
+        head = build_image_part({"in_channels": channels, "init_cfg": None, **config, **told})
         if not isinstance(head, BaseDecodeHead) or isinstance(head, BaseCascadeDecodeHead):
             raise ValueError(f"{config['type']} answers no map of scores for features alone; choose another head")
         answer = probe_output(head, maps_like(infos, HEAD_SIDE, "meta"))

@@ -3,7 +3,6 @@
 from vdt3d.models.backbones.convert2d import Convert2d
 from vdt3d.models.backbones.feature_info import FeatureInfo
 from vdt3d.models.backbones.p3d import MP3D, P3D
-from vdt3d.models.backbones.picture_encoder import PictureEncoder
 from vdt3d.models.backbones.resnet2d import ResNetNoStemStride
 from vdt3d.models.backbones.resnet3d import ResNet3D
 from vdt3d.models.backbones.swin import Swin3D, VideoSwin
@@ -11,7 +10,8 @@ from vdt3d.models.backbones.torchvision_video import TorchvisionVideo
 from vdt3d.models.backbones.unet3d import UNet3D
 from vdt3d.models.backbones.vit3d import BEiT3D, ViT3D
 from vdt3d.models.backbones.volume_encoder import VolumeEncoder
-from vdt3d.models.backbones.window_encoder import WindowEncoder
+from vdt3d.models.backbones.window_backbone import WindowBackbone
+from vdt3d.models.backbones.window_encoder import PictureEncoder, WindowEncoder
 
 __all__ = [
     "MP3D",
@@ -28,5 +28,6 @@ __all__ = [
     "ViT3D",
     "VideoSwin",
     "VolumeEncoder",
+    "WindowBackbone",
     "WindowEncoder",
 ]
