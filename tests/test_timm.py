@@ -1,6 +1,5 @@
 """Networks of timm in 3D: their files fill them, and a stack of equal slices is answered as the picture is."""
 
-import sys
 from functools import cache, partial
 
 import pytest
@@ -135,14 +134,8 @@ def test_what_cannot_be_converted_is_named():
         Convert2d("timm.test_nfnet")
     with pytest.raises(ConversionError, match=r"'bn1' \(EvoNorm2dS0\) in EfficientNet does not work on volumes"):
         Convert2d("timm.test_efficientnet_evos")
-    with pytest.raises(ValueError, match=r"model='timm.resnet19': say"):
+    with pytest.raises(ValueError, match=r"model='timm.resnet19'"):
         Convert2d("timm.resnet19")
-
-
-def test_without_the_package_it_is_asked_for(monkeypatch):
-    monkeypatch.setitem(sys.modules, "timm", None)
-    with pytest.raises(ValueError, match=r"model='timm.resnet18' is of a package that is not there: pip install timm"):
-        Convert2d("timm.resnet18")
 
 
 @pytest.mark.parametrize("slices", [3, 5, 7])

@@ -86,6 +86,8 @@ class SliceWindowSegmentor(ScanSegmentor):
             raise ValueError("edge='zero' and a data_preprocessor that moves zero: normalise in the pipeline instead")
         if scale is not None and scale not in SCALINGS:
             raise ValueError(f"scale={scale!r} is none of {', '.join(SCALINGS)}")
+        if scale is not None and getattr(self.data_preprocessor, "input_statistics", None):
+            raise ValueError(f"scale={scale!r} undoes data_preprocessor.input_statistics: give one of both")
         self.scale = scale
         self._labels = LabelScheme(num_classes, label_map=label_map, regions=regions)
         self.loss_decode = build_loss(loss_decode or {"type": "DiceCELoss3D", "batch": True})
@@ -214,7 +216,8 @@ class SliceWindowSegmentor(ScanSegmentor):
 
 
 def _keeps_zero(data_preprocessor: nn.Module) -> bool:
-    return not data_preprocessor.mean.any() and bool((data_preprocessor.std == 1).all())
+    moved = getattr(data_preprocessor, "input_statistics", None) or data_preprocessor.mean.any()
+    return not moved and bool((data_preprocessor.std == 1).all())
 
 
 def _by_maximum(windows: Tensor) -> Tensor:

@@ -5,6 +5,7 @@ from vdt3d.models.backbones.feature_info import FeatureInfo
 from vdt3d.models.backbones.p3d import MP3D, P3D
 from vdt3d.models.backbones.resnet2d import ResNetNoStemStride
 from vdt3d.models.backbones.resnet3d import ResNet3D
+from vdt3d.models.backbones.slice_encoder import SliceEncoder
 from vdt3d.models.backbones.swin import Swin3D, VideoSwin
 from vdt3d.models.backbones.torchvision_video import TorchvisionVideo
 from vdt3d.models.backbones.unet3d import UNet3D
@@ -22,6 +23,7 @@ __all__ = [
     "PictureEncoder",
     "ResNet3D",
     "ResNetNoStemStride",
+    "SliceEncoder",
     "Swin3D",
     "TorchvisionVideo",
     "UNet3D",

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from vdt3d.models.backbones.feature_info import FeatureInfo
 from vdt3d.models.backbones.feature_maps import choose, maps_of, picture_network, stride_of, with_features
+from vdt3d.models.backbones.input_statistics import statistics_of
 from vdt3d.models.inflate.kernels import fit_input_channels
 from vdt3d.models.inflate.modules import PROBE, ConversionError, exchanged, fit_first_conv, probe
 from vdt3d.registry import MODELS
@@ -25,13 +26,16 @@ class Convert2d(BaseModule):
     network, so ``load_from`` takes its 2D checkpoints.
 
     Args:
-        model: 'torchvision.NAME', 'timm.NAME' (an extra: ``pip install vdt3d[timm]``), or the config of a registered 2D
+        model: 'torchvision.NAME', 'timm.NAME', or the config of a registered 2D
             backbone that returns a tuple of maps.
         how: 'i3d', 'centre', 'acs' or '2.5d'.
         in_channels: of the volumes.
         out_indices: which of the features to return, the finest first; all when left out.
         depth_padding: 'zeros' or 'replicate'.
         rgb: 'sum' or 'mean': how the first convolution's colours become one channel, also of checkpoints.
+
+    Attributes:
+        input_statistics: mean and standard deviation that the 2D network's pretrained weights expect.
 
     Raises:
         ConversionError: the network, or a part of it, cannot be converted; the message names it.
@@ -50,9 +54,11 @@ class Convert2d(BaseModule):
         init_cfg: dict | None = None,
     ):
         super().__init__(init_cfg)
-        self.how = how
+        self.how, self.in_channels = how, in_channels
         self.fit_input = partial(fit_input_channels, rgb=rgb)  # of checkpoints, when they are loaded
-        network = exchanged(picture_network(model), how, depth_padding=depth_padding)
+        source = picture_network(model)
+        self.input_statistics = statistics_of(model, source)
+        network = exchanged(source, how, depth_padding=depth_padding)
         channels = fit_first_conv(network, in_channels, rgb)
         names = None
         if isinstance(model, str):

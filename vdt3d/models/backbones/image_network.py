@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vdt3d.models.backbones.feature_info import FeatureInfo
-from vdt3d.models.backbones.feature_maps import choose, maps_of, picture_network, timm_network, with_features
+from vdt3d.models.backbones.feature_maps import choose, picture_network, timm_network, with_features
 from vdt3d.models.backbones.feature_probe import PROBE_SIDE, probe_features
 from vdt3d.models.inflate.kernels import COLOURS
 from vdt3d.models.probing import probe_copy
@@ -65,6 +65,7 @@ class ImageNetwork:
         taken: their indices in the list that the network returns.
         sizes: the image sizes it takes.
         fits: functions that resize parameters of checkpoints for another image size, by the parameter's name.
+        left_out: keys of the whole network's state dict that belong to layers which the maps do not need.
     """
 
     network: nn.Module
@@ -73,6 +74,7 @@ class ImageNetwork:
     taken: tuple[int, ...]
     sizes: SizeRule = SizeRule()
     fits: Mapping[str, Callable[[Tensor], Tensor]] = field(default_factory=dict)
+    left_out: frozenset[str] = frozenset()
 
 
 def image_network(
@@ -174,29 +176,26 @@ def _timm_maps(
     img_size: int | Sequence[int] | None,
 ) -> ImageNetwork:
     network, size = sized_network(model, in_channels, img_size)
-    found = list(network.feature_info)
-    if out_indices is None and len(found) > MAPS and len({info["reduction"] for info in found}) == 1:
-        out_indices = [len(found) * quarter // MAPS - 1 for quarter in range(1, MAPS + 1)]
-    numbers = choose(out_indices, len(found), name)
-    infos = tuple(
-        FeatureInfo(f"feature{number}", found[number]["num_chs"], (1, *2 * [found[number]["reduction"]]))
-        for number in numbers
-    )
-    fits = _position_fits(network)
-    if hasattr(network, "forward_intermediates"):
-        _return_intermediates(network, numbers)
-    else:
-        network, _ = with_features(network, (in_channels, *size), numbers)
+    infos = [
+        FeatureInfo(f"feature{number}", info["num_chs"], (1, info["reduction"], info["reduction"]))
+        for number, info in enumerate(network.feature_info)
+    ]
+    copy = probe_copy(network, "meta")
+    _return_intermediates(copy, range(len(infos)))
+    numbers = _choose_maps(copy, name, in_channels, size, infos, out_indices)
+    sizes = _size_rule(copy, in_channels, size, infos, numbers)
+    fits, keys = _position_fits(network), set(network.state_dict())
+    taken = network.prune_intermediate_layers(list(numbers), prune_norm=True)
+    _return_intermediates(network, taken)
+    chosen = tuple(infos[number] for number in numbers)
     return ImageNetwork(
-        network, name, infos, tuple(range(len(infos))), _size_rule(network, name, in_channels, size, infos), fits
+        network, name, chosen, tuple(range(len(chosen))), sizes, fits, frozenset(keys - set(network.state_dict()))
     )
 
 
-def _return_intermediates(network: nn.Module, numbers: Sequence[int]) -> None:
-    """Make a network of timm return its maps ``numbers``, in place, by its own ``forward_intermediates``."""
-    taken = list(numbers)
-    if hasattr(network, "prune_intermediate_layers"):
-        taken = network.prune_intermediate_layers(taken, prune_norm=True)
+def _return_intermediates(network: nn.Module, indices: Sequence[int]) -> None:
+    """Make a network of timm return its maps ``indices``, in place, by its own ``forward_intermediates``."""
+    taken = list(indices)
 
     def forward(self: nn.Module, images: Tensor) -> list[Tensor]:
         return self.forward_intermediates(images, indices=taken, output_fmt="NCHW", intermediates_only=True)
@@ -205,40 +204,68 @@ def _return_intermediates(network: nn.Module, numbers: Sequence[int]) -> None:
     network.__class__ = type(kind.__name__, (kind,), {"forward": forward})
 
 
-def _size_rule(network: nn.Module, name: str, in_channels: int, size: Size, infos: Sequence[FeatureInfo]) -> SizeRule:
-    """Find by trial, without calculating, the image sizes at which a network of timm returns maps as announced.
+def _choose_maps(
+    network: nn.Module,
+    name: str,
+    in_channels: int,
+    size: Size,
+    infos: Sequence[FeatureInfo],
+    out_indices: Sequence[int] | None,
+) -> tuple[int, ...]:
+    """Return the indices of the maps to use, which have the channels and the stride that timm announces.
+
+    Args:
+        network: a copy on the device "meta" that returns all its maps.
+        out_indices: asked for; when left out, maps that differ from their announcement are left out.
 
     Raises:
-        ValueError: at its own ``size`` the network fails or returns other maps.
+        ValueError: the network fails at its own ``size``, or a map differs from its announcement.
     """
-    copy = probe_copy(network, "meta")
     try:
-        shapes = _shapes(copy, in_channels, size)
+        shapes = _shapes(network, in_channels, size)
     except Exception as error:  # a forward can raise anything
         reason = str(error).strip().partition("\n")[0] or type(error).__name__
-        raise ValueError(f"{name} fails on images of {size[0]} x {size[1]} pixels: {reason}") from error
-    for info, shape, expected in zip(infos, shapes, _expected(infos, size), strict=True):
-        if shape != expected:
+        raise ValueError(
+            f"{name} fails on images of {in_channels} channels and {size[0]} x {size[1]} pixels: {reason}"
+        ) from error
+    expected = _expected(infos, size)
+    fitting = [number for number, shape in enumerate(shapes) if shape == expected[number]]
+    if out_indices is None and fitting:
+        out_indices = fitting
+        if len(fitting) > MAPS and len({infos[number].stride for number in fitting}) == 1:
+            out_indices = [fitting[len(fitting) * quarter // MAPS - 1] for quarter in range(1, MAPS + 1)]
+    numbers = choose(out_indices, len(infos), name)
+    for number in numbers:
+        if number not in fitting:
             raise ValueError(
-                f"{name}: {info.name} has the shape {shape} (channels, H, W) for images of {size[0]} x {size[1]} "
-                f"pixels, but timm announces {info.channels} channels and a stride of {info.stride[2]}: {expected}. "
-                "Choose other out_indices or another network"
+                f"{name}: {infos[number].name} has the shape {shapes[number]} (channels, H, W) for images of {size[0]} "
+                f"x {size[1]} pixels, but timm announces {infos[number].channels} channels and a stride of "
+                f"{infos[number].stride[2]}, which is {expected[number]}. Choose out_indices among {fitting}"
             )
+    return numbers
+
+
+def _size_rule(
+    network: nn.Module, in_channels: int, size: Size, infos: Sequence[FeatureInfo], numbers: Sequence[int]
+) -> SizeRule:
+    """Find by trial, without calculating, the image sizes at which a network returns maps as announced."""
+    infos = [infos[number] for number in numbers]
     coarsest = max(info.stride[2] for info in infos)
     for multiple in (1, coarsest, 2 * coarsest, 4 * coarsest, max(size)):
         height, width = (-(-side // multiple) * multiple for side in size)
         larger = (height + multiple, width + 2 * multiple)
         try:
-            if _shapes(copy, in_channels, larger) == _expected(infos, larger):
-                return SizeRule(multiple)
+            shapes = _shapes(network, in_channels, larger)
         except Exception:  # a forward can raise anything
             continue
+        if [shapes[number] for number in numbers] == _expected(infos, larger):
+            return SizeRule(multiple)
     return SizeRule(only=size)
 
 
 def _shapes(network: nn.Module, in_channels: int, size: Size) -> list[tuple[int, ...]]:
     with torch.no_grad():
-        return [tuple(each.shape[1:]) for each in maps_of(network(torch.zeros(1, in_channels, *size, device="meta")))]
+        return [tuple(each.shape[1:]) for each in network(torch.zeros(1, in_channels, *size, device="meta"))]
 
 
 def _expected(infos: Sequence[FeatureInfo], size: Size) -> list[tuple[int, ...]]:

@@ -46,6 +46,7 @@ class WindowEncoder(WindowBackbone):
 
     Attributes:
         input_statistics: mean and standard deviation that the network's pretrained weights expect.
+        left_out: state-dict keys of the 2D network whose layers are left out, as no returned map needs them.
 
     Raises:
         ValueError: the network, a map, the size or ``first_conv`` does not exist; the maps differ from those that timm
@@ -76,6 +77,7 @@ class WindowEncoder(WindowBackbone):
         built = image_network(model, channels, out_indices=out_indices, img_size=img_size)
         self.network, self.name, self.sizes, self.taken = built.network, built.name, built.sizes, built.taken
         self.fits = {f"network.{key}": function for key, function in built.fits.items()}  # of checkpoints
+        self.left_out = frozenset(f"network.{key}" for key in built.left_out)
         self.own_info = built.infos
         self.feature_info = tuple(_resized(info) if resize else info for info in built.infos)
         self.input_statistics = statistics_of(model, self.network)

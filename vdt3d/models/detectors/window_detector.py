@@ -15,6 +15,7 @@ from torchvision.models.detection.image_list import ImageList
 from torchvision.ops.feature_pyramid_network import FeaturePyramidNetwork, LastLevelMaxPool
 
 from vdt3d.models.backbones.window_parts import build_window_backbone, to_backbone_input
+from vdt3d.models.data_preprocessor import use_pretrained_statistics
 from vdt3d.registry import MODELS
 from vdt3d.structures import Boxes, DetectionSample, SliceWindow, SpacedWindow
 
@@ -74,6 +75,7 @@ class WindowDetector(BaseModel):
         self.backbone, infos = build_window_backbone(
             backbone, in_channels=in_channels, window=slices, first_conv=first_conv
         )
+        use_pretrained_statistics(self)
         strides = [info.stride[2] for info in infos]
         if not strides or strides != [strides[0] << level for level in range(len(strides))]:
             raise ValueError(
