@@ -16,7 +16,7 @@ from vdt3d.apis.predictor import Predictor
 from vdt3d.cli import main
 from vdt3d.inference import join_slices, sweep
 from vdt3d.io import write_nifti
-from vdt3d.models import FeatureInfo, WindowDetector, WindowEncoder
+from vdt3d.models import FeatureInfo, WindowBackbone, WindowDetector
 from vdt3d.models.weights.files import write_checkpoint
 from vdt3d.registry import MODELS
 from vdt3d.structures import Boxes, Sample, SpacedWindow, Volume
@@ -26,7 +26,7 @@ CENTRE, RADIUS = np.array([4.0, -6.0, 11.0]), 6.0  # mm to the right, forward, u
 
 
 @MODELS.register_module()
-class HalfAndQuarter(WindowEncoder):
+class HalfAndQuarter(WindowBackbone):
     """Two maps of the slices' mean."""
 
     feature_info = (FeatureInfo("half", 1, (1, 2, 2)), FeatureInfo("quarter", 1, (1, 4, 4)))

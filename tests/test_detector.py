@@ -14,7 +14,7 @@ from torchvision.models.detection.image_list import ImageList
 from torchvision.models.detection.rpn import AnchorGenerator
 from torchvision.ops import MultiScaleRoIAlign, box_iou
 
-from vdt3d.models import FeatureInfo, WindowDetector, WindowEncoder
+from vdt3d.models import FeatureInfo, WindowBackbone, WindowDetector
 from vdt3d.models.detectors.faster_rcnn import box_losses
 from vdt3d.models.detectors.window_detector import GridAnchors
 from vdt3d.models.weights.adapt import adapt
@@ -29,7 +29,7 @@ SPACING = (2.5, 0.8, 0.8)
 
 
 @MODELS.register_module()
-class TinyWindowEncoder(WindowEncoder):
+class TinyWindowEncoder(WindowBackbone):
     """Five convolutions, to which the slices are channels."""
 
     STRIDES = (4, 8, 16, 32)

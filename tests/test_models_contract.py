@@ -5,16 +5,16 @@ from copy import deepcopy
 import pytest
 import torch
 
-from vdt3d.models import WindowEncoder
+from vdt3d.models import WindowBackbone
 from vdt3d.registry import MODELS
 
-PICTURES = ("PictureEncoder", "ResNetNoStemStride")  # 2D networks
+OTHERS = ("PictureEncoder", "ResNetNoStemStride", "SliceEncoder")  # of images, or without maps
 MODELS.import_from_location()
 BACKBONES = sorted(
     name
     for name, part in MODELS.module_dict.items()
     if ".models.backbones." in part.__module__  # vdt3d's and medseg's
-    and name not in PICTURES
+    and name not in OTHERS
 )
 TRANSFORMER = {"img_size": 64, "embed_dims": 16, "depth": 2, "num_heads": 2, "out_indices": (0, 1)}
 SWIN = {"embed_dims": 8, "depths": (2, 1, 1, 1), "num_heads": (1, 2, 2, 4), "drop_path_rate": 0.0}
@@ -33,13 +33,14 @@ SMALL = {
         "backbone": {"type": "ResNet3D", "depth": 10, "base_channels": 4, "out_indices": (0, 1, 2, 3)},
         "conversion": "groupconv",
     },
+    "WindowEncoder": {"model": "timm.test_vit"},
 }
 
 
 def build(name: str) -> torch.nn.Module:
     """A small backbone of volumes, or of windows of three slices."""
     torch.manual_seed(0)
-    window = {"window": dict(slices=3)} if issubclass(MODELS.get(name), WindowEncoder) else {}
+    window = {"window": dict(slices=3)} if issubclass(MODELS.get(name), WindowBackbone) else {}
     return MODELS.build({"type": name, "in_channels": 1, **window, **SMALL[name]})
 
 
@@ -54,7 +55,7 @@ def test_the_search_finds_the_backbones():
 
 @pytest.mark.parametrize("size", [(3, 64, 64), (5, 33, 47)])
 def test_it_gives_the_channels_and_strides_it_announces(backbone, size):
-    windows = isinstance(backbone, WindowEncoder)
+    windows = isinstance(backbone, WindowBackbone)
     if windows:  # is made for a number of slices, and some for a size; answers one slice
         size = getattr(backbone, "shape", (backbone.window.slices, *size[1:]))
     features = backbone.eval()(torch.zeros(1, 1, *size))

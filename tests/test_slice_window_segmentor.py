@@ -14,8 +14,9 @@ from mmseg.models.backbones.resnet import Bottleneck, ResNet
 from torch import Tensor, nn
 
 from medseg.models import PictureUNetNeck, SliceWindowSegmentor
-from vdt3d.models.backbones.picture_encoder import announced, take_channels
-from vdt3d.models.backbones.window_backbone import picture_part
+from vdt3d.models.backbones.feature_probe import probe_features
+from vdt3d.models.backbones.image_network import take_channels
+from vdt3d.models.backbones.window_parts import build_image_part
 from vdt3d.models.inflate.kernels import spread_over_slices
 from vdt3d.models.weights.adapt import adapt
 from vdt3d.models.weights.load import load_weights
@@ -325,12 +326,12 @@ def test_an_encoder_that_cannot_be_is_refused():
     with pytest.raises(ValueError, match="no convolution"):
         take_channels(nn.Linear(3, 2), 5)
     with pytest.raises(ValueError, match="Sequential returns sizes"):
-        announced(nn.Sequential(nn.Conv2d(1, 2, 5)), 1)
+        probe_features(nn.Sequential(nn.Conv2d(1, 2, 5)), 1)
 
 
 def test_a_nested_type_of_mmsegmentation_is_not_mistaken_for_mmpretrains():
     nested = {"type": "ResNet", "depth": 18, "base_channels": 4, "contract_dilation": True}
-    backbone = picture_part(
+    backbone = build_image_part(
         {"type": "BiSeNetV1", "context_channels": (8, 16, 32), "out_channels": 8, "backbone_cfg": nested}
     )
     assert type(backbone.context_path.backbone).__module__.startswith("mmseg.")

@@ -1,6 +1,5 @@
 """Networks of timm in 3D: their files fill them, and a stack of equal slices is answered as the picture is."""
 
-import sys
 from functools import cache, partial
 
 import pytest
@@ -137,14 +136,8 @@ def test_what_cannot_be_converted_is_named():
         Convert2d("timm.test_vit")
     with pytest.raises(ConversionError, match=r"MultiQueryAttention2d.*SliceEncoder"):
         Convert2d("timm.mobilenetv4_hybrid_medium")
-    with pytest.raises(ValueError, match=r"model='timm.resnet19': say"):
+    with pytest.raises(ValueError, match=r"model='timm.resnet19'"):
         Convert2d("timm.resnet19")
-
-
-def test_without_the_package_it_is_asked_for(monkeypatch):
-    monkeypatch.setitem(sys.modules, "timm", None)
-    with pytest.raises(ValueError, match=r"model='timm.resnet18' is of a package that is not there: pip install timm"):
-        Convert2d("timm.resnet18")
 
 
 @pytest.mark.parametrize("slices", [3, 5, 7])

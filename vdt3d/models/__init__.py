@@ -10,12 +10,14 @@ from vdt3d.models.backbones import (
     PictureEncoder,
     ResNet3D,
     ResNetNoStemStride,
+    SliceEncoder,
     Swin3D,
     TorchvisionVideo,
     UNet3D,
     VideoSwin,
     ViT3D,
     VolumeEncoder,
+    WindowBackbone,
     WindowEncoder,
 )
 from vdt3d.models.classifiers import VolumeClassifier
@@ -34,6 +36,7 @@ __all__ = [
     "ResNet3D",
     "ResNetNoStemStride",
     "RetinaNet3D",
+    "SliceEncoder",
     "Swin3D",
     "TorchvisionVideo",
     "UNet3D",
@@ -42,6 +45,7 @@ __all__ = [
     "VolumeClassifier",
     "VolumeDataPreprocessor",
     "VolumeEncoder",
+    "WindowBackbone",
     "WindowDetector",
     "WindowEncoder",
 ]

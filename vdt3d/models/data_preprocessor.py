@@ -1,10 +1,12 @@
 """From the volumes a data loader collected to the normalised batch a network is fed."""
 
 from collections.abc import Mapping, Sequence
+from typing import Literal
 
 import torch
+from mmengine.logging import print_log
 from mmengine.model import BaseDataPreprocessor
-from torch import Tensor
+from torch import Tensor, nn
 
 from vdt3d.registry import MODELS
 
@@ -16,13 +18,16 @@ class VolumeDataPreprocessor(BaseDataPreprocessor):
     Args:
         mean: subtracted from the voxels, one number for all channels or one per channel.
         std: what the voxels are then divided by, likewise.
+        input_statistics: 'pretrained' takes mean and std from the 2D network whose weights the backbone is made for, in
+            place of ``mean`` and ``std``; the pipeline must have scaled the voxels to 0..1. Volumes of three channels
+            take the numbers of the colours, others the mean over the colours.
         pad_to: let heights and widths differ: after normalisation zeros are added behind the last row and column, up to
             the largest of the batch and to a multiple of this number.
         channels_last: give the batch the memory format ``channels_last_3d``.
         non_blocking: copy to the device while the host goes on (needs pinned memory).
 
     Raises:
-        ValueError: a standard deviation or ``pad_to`` that is not positive.
+        ValueError: a standard deviation or ``pad_to`` that is not positive; ``input_statistics`` beside mean or std.
     """
 
     def __init__(
@@ -30,6 +35,7 @@ class VolumeDataPreprocessor(BaseDataPreprocessor):
         mean: float | Sequence[float] = 0.0,
         std: float | Sequence[float] = 1.0,
         *,
+        input_statistics: Literal["pretrained"] | None = None,
         pad_to: int | None = None,
         channels_last: bool = False,
         non_blocking: bool = True,
@@ -37,6 +43,13 @@ class VolumeDataPreprocessor(BaseDataPreprocessor):
         super().__init__(non_blocking)
         self.register_buffer("mean", torch.tensor(mean, dtype=torch.float32).view(-1), persistent=False)
         self.register_buffer("std", torch.tensor(std, dtype=torch.float32).view(-1), persistent=False)
+        if input_statistics not in (None, "pretrained"):
+            raise ValueError(f"input_statistics={input_statistics!r} is not known: use 'pretrained' or leave it out")
+        if input_statistics and (self.mean.any() or (self.std != 1).any()):
+            raise ValueError(
+                f"input_statistics={input_statistics!r} beside mean={mean} and std={std}: give one of both"
+            )
+        self.input_statistics = input_statistics
         if not (self.std > 0).all():
             raise ValueError(f"std={std} divides the voxels and must be positive")
         if pad_to is not None and pad_to < 1:
@@ -70,6 +83,33 @@ class VolumeDataPreprocessor(BaseDataPreprocessor):
             inside.copy_(volume).sub_(self.mean.view(-1, 1, 1, 1)).div_(self.std.view(-1, 1, 1, 1))
         batch = batch.contiguous(memory_format=self.memory_format)
         return {"inputs": batch, "data_samples": data.get("data_samples")}
+
+
+def use_pretrained_statistics(model: nn.Module) -> None:
+    """Set mean and std of a model's data preprocessor to those of its backbone's 2D network, if the config asks for it.
+
+    A model calls it when it has its ``backbone``.
+
+    Raises:
+        ValueError: the backbone is not made from a named 2D network.
+    """
+    preprocessor, backbone = model.data_preprocessor, model.backbone
+    if getattr(preprocessor, "input_statistics", None) is None:
+        return
+    found = getattr(backbone, "input_statistics", None)
+    if found is None:
+        raise ValueError(
+            f"data_preprocessor.input_statistics='pretrained': {type(backbone).__name__} is not made from a network of "
+            "timm or torchvision, so its statistics are not known. Give mean and std"
+        )
+    for name, values in (("mean", found.mean), ("std", found.std)):
+        numbers = torch.tensor(values, dtype=torch.float32)
+        setattr(preprocessor, name, numbers if backbone.in_channels == len(numbers) else numbers.mean().view(1))
+    print_log(
+        f"Volumes scaled to 0..1 are normalised as for the pretrained weights: mean {preprocessor.mean.tolist()}, "
+        f"std {preprocessor.std.tolist()}",
+        logger="current",
+    )
 
 
 def check_volumes(inputs: Sequence[Tensor], *, padded: bool = False) -> None:

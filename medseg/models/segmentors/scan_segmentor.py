@@ -6,6 +6,7 @@ from mmseg.models.segmentors import BaseSegmentor
 from torch import Tensor, nn
 
 from medseg.models.targets import LabelScheme
+from vdt3d.models.data_preprocessor import use_pretrained_statistics
 from vdt3d.registry import MODELS, TASK_UTILS
 from vdt3d.structures import SegmentationSample
 
@@ -39,6 +40,7 @@ class ScanSegmentor(BaseSegmentor):
         Raises:
             ValueError: it holds something unknown, or thresholds that do not fit the regions.
         """
+        use_pretrained_statistics(self)
         test_cfg = test_cfg or {}
         if set(test_cfg) - {"inferer", "thresholds"}:
             raise ValueError(

@@ -14,8 +14,14 @@ from medseg.models.losses import build_loss
 from medseg.models.segmentors.scan_segmentor import ScanSegmentor
 from medseg.models.targets import LabelScheme
 from vdt3d.models.backbones.feature_info import FeatureInfo
-from vdt3d.models.backbones.picture_encoder import announced_behind, maps_like
-from vdt3d.models.backbones.window_backbone import check_channels, check_supported, fed, picture_part, window_backbone
+from vdt3d.models.backbones.feature_probe import maps_like, probe_features_behind
+from vdt3d.models.backbones.window_parts import (
+    build_image_part,
+    build_window_backbone,
+    check_channels,
+    check_supported,
+    to_backbone_input,
+)
 from vdt3d.models.probing import probe_output
 from vdt3d.registry import MODELS
 from vdt3d.structures import SegmentationSample, SliceWindow
@@ -59,14 +65,14 @@ class SliceWindowSegmentor(ScanSegmentor):
     """The parts of an ``EncoderDecoder`` of mmsegmentation, fed with windows (N, C, n, H, W) of n slices: 2.5D.
 
     Channels and slices together become the C * n channels of a picture, channel by channel, unless the backbone reads
-    windows as they are (``BEiT3D``, a ``WindowEncoder``); the scores (N, K, t, H, W) are those of the t slices that the
-    window answers. So the config of an ``EncoderDecoder`` serves with another
+    windows as they are (``BEiT3D`` or another ``WindowBackbone``); the scores (N, K, t, H, W) are those of the t slices
+    that the window answers. So the config of an ``EncoderDecoder`` serves with another
     ``type``: convolutions for colours take the slices instead, heads give as many scores as are asked for, and the
     channels that a neck or a head does not name (``in_channels``) are those of the features it reads.
 
     Args:
-        backbone: of mmsegmentation or mmpretrain, ``dict(type='PictureEncoder', model='torchvision.resnet18')``, or a
-            ``WindowEncoder``, which is told ``in_channels`` and ``window``.
+        backbone: of mmsegmentation or mmpretrain, ``dict(type='WindowEncoder', model='timm.convnext_tiny')``, or
+            another ``WindowBackbone``; these are given ``in_channels`` and ``window``.
         decode_head: of mmsegmentation; its scores are judged by ``loss_decode`` below. A list is a cascade, see
             ``HeadCascade``: the heads before the last are supervised as auxiliary heads are.
         neck: of mmsegmentation, or ``dict(type='PictureUNetNeck')``.
@@ -125,11 +131,13 @@ class SliceWindowSegmentor(ScanSegmentor):
             raise ValueError("edge='zero' and a data_preprocessor that moves zero: normalise in the pipeline instead")
         if scale is not None and scale not in SCALINGS:
             raise ValueError(f"scale={scale!r} is none of {', '.join(SCALINGS)}")
+        if scale is not None and getattr(self.data_preprocessor, "input_statistics", None):
+            raise ValueError(f"scale={scale!r} undoes data_preprocessor.input_statistics: give one of both")
         self.scale = scale
         self._labels = LabelScheme(num_classes, label_map=label_map, regions=regions)
         self.loss_decode = build_loss(loss_decode or {"type": "DiceCELoss3D", "batch": True})
 
-        self.backbone, found = window_backbone(
+        self.backbone, found = build_window_backbone(
             backbone, in_channels=in_channels, window=self.window, first_conv=first_conv
         )
         self.neck, infos = None, found
@@ -137,8 +145,8 @@ class SliceWindowSegmentor(ScanSegmentor):
             channels = [info.channels for info in infos]
             check_channels(neck, channels)
             told = {"embed_dim": channels[0]} if neck["type"] == "Feature2Pyramid" else {"in_channels": channels}
-            self.neck = picture_part({**told, **neck})
-            infos = announced_behind(self.neck, infos)
+            self.neck = build_image_part({**told, **neck})
+            infos = probe_features_behind(self.neck, infos)
         others = [auxiliary_head] if isinstance(auxiliary_head, dict) else auxiliary_head or ()
         others = [dict(head) for head in others]
         self.auxiliary_weights = [head.pop("loss_weight", AUXILIARY_WEIGHT) for head in [*stages[:-1], *others]]
@@ -210,7 +218,7 @@ class SliceWindowSegmentor(ScanSegmentor):
         """
         if self.scale is not None:
             inputs = SCALINGS[self.scale](inputs)
-        return fed(self.backbone, inputs, self.window)
+        return to_backbone_input(self.backbone, inputs, self.window)
 
     def _joined(self, features: Sequence[Tensor]) -> Sequence[Tensor]:
         return features if self.neck is None else self.neck(features)
@@ -264,7 +272,7 @@ class SliceWindowSegmentor(ScanSegmentor):
         # A threshold, which nobody asks for, keeps mmsegmentation from advice about single scores.
         told = {"num_classes": scores, "out_channels": scores, "threshold": 0.5}
         # Its own default, scores that begin near 0, keeps AdamW and Dice from learning anything for hundreds of steps.
-        head = picture_part({"in_channels": channels, "init_cfg": None, **config, **told})
+        head = build_image_part({"in_channels": channels, "init_cfg": None, **config, **told})
         if not isinstance(head, BaseDecodeHead):
             raise ValueError(f"{config['type']} answers no map of scores for features alone; choose another head")
         if isinstance(head, BaseCascadeDecodeHead) != cascaded:
@@ -290,7 +298,8 @@ def _check_settings(
 
 
 def _keeps_zero(data_preprocessor: nn.Module) -> bool:
-    return not data_preprocessor.mean.any() and bool((data_preprocessor.std == 1).all())
+    moved = getattr(data_preprocessor, "input_statistics", None) or data_preprocessor.mean.any()
+    return not moved and bool((data_preprocessor.std == 1).all())
 
 
 def _by_maximum(windows: Tensor) -> Tensor:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from vdt3d.models.backbones.feature_info import FeatureInfo
 from vdt3d.models.backbones.feature_maps import choose, maps_of, picture_network, strides_of, with_features
+from vdt3d.models.backbones.input_statistics import statistics_of
 from vdt3d.models.inflate.kernels import fit_input_channels
 from vdt3d.models.inflate.modules import PROBE, depth_error, exchanged, fit_first_conv, probe
 from vdt3d.models.probing import probe_output
@@ -35,6 +36,9 @@ class Convert2d(BaseModule):
         depth_padding: 'zeros' or 'replicate'.
         rgb: 'sum' or 'mean': how the first convolution's colours become one channel, also of checkpoints.
 
+    Attributes:
+        input_statistics: mean and standard deviation that the 2D network's pretrained weights expect.
+
     Raises:
         ConversionError: the network, or a part of it, cannot be converted; the message names it.
         ValueError: an argument is none of the accepted.
@@ -52,9 +56,10 @@ class Convert2d(BaseModule):
         init_cfg: dict | None = None,
     ):
         super().__init__(init_cfg)
-        self.how = how
+        self.how, self.in_channels = how, in_channels
         self.fit_input = partial(fit_input_channels, rgb=rgb)  # of checkpoints, when they are loaded
         network = picture_network(model)
+        self.input_statistics = statistics_of(model, network)
         if not isinstance(model, str):
             _check_maps(network)
         network, whole = exchanged(network, how, depth_padding=depth_padding), set(network.state_dict())
@@ -69,7 +74,7 @@ class Convert2d(BaseModule):
         maps = self._maps(probe(network, channels))
         strides = strides_of(type(network).__name__, maps, (channels, *PROBE))
         self.network, self.taken = network, choose(out_indices, len(maps), type(network).__name__)
-        self.unused_weights = frozenset(f"network.{key}" for key in whole - set(network.state_dict()))
+        self.left_out = frozenset(f"network.{key}" for key in whole - set(network.state_dict()))
         self.feature_info = tuple(
             FeatureInfo(f"feature{name}", maps[index].shape[1], (strides[index],) * 3)
             for index, name in zip(self.taken, names or self.taken, strict=True)

@@ -6,11 +6,11 @@ from torch import Tensor
 
 from vdt3d.models.backbones.feature_info import FeatureInfo
 from vdt3d.models.backbones.resnet3d import accept
-from vdt3d.models.backbones.window_encoder import WindowEncoder
+from vdt3d.models.backbones.window_backbone import WindowBackbone
 from vdt3d.models.layers.group_transform import CONVERSIONS
 
 
-class ConvertingEncoder(WindowEncoder):
+class ConvertingEncoder(WindowBackbone):
     """What turns windows (N, C, n, H, W) into volumes first; a subclass defines ``volumes`` and calls ``convert``.
 
     Args:
@@ -18,7 +18,7 @@ class ConvertingEncoder(WindowEncoder):
             each channel a learnt sum over the slices; 'conv3d' a learnt sum over slices and channels; 'keep3d' leaves
             volumes, of windows of any number of slices, as pre-training on photographs needs them. Layers with weights
             start as 'center_crop' and are called groupconv_1, ... or conv3d_all_1, ... after their stage.
-        **kwargs: as ``WindowEncoder``'s.
+        **kwargs: as ``WindowBackbone``'s.
 
     Raises:
         ValueError: an unknown conversion.

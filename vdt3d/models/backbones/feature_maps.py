@@ -7,6 +7,7 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 
+import timm
 import torch
 import torchvision
 from timm.models import FeatureInfo
@@ -30,25 +31,42 @@ def picture_network(model: str | dict) -> nn.Module:
     """The 2D network of a name or a config, with fresh weights; one of timm without its classifier.
 
     Raises:
-        ValueError: there is none of this name, or its package is not installed.
+        ValueError: there is none of this name.
     """
     if not isinstance(model, str):
         return MODELS.build(model)
+    if model.startswith("timm."):
+        return _without_classifier(timm_network(model))
     package, _, name = model.partition(".")
     if package == "torchvision" and name in torchvision.models.list_models(torchvision.models):
         return torchvision.models.get_model(name, weights=None)
     if package == "timm":
-        try:
-            import timm
-        except ModuleNotFoundError as error:
-            raise ValueError(f"model={model!r} is of a package that is not there: pip install timm") from error
-        if timm.is_model(name):
-            network = _without_classifier(timm.create_model(name))
-            if type(network).__name__ != "HighResolutionNet":
-                return network
-            return timm.create_model(name, features_only=True)  # its maps are outputs of no single module
-    raise ValueError(
-        f"model={model!r}: say 'torchvision.NAME' or 'timm.NAME' with a name that package lists, or a config"
+        network = _without_classifier(timm_network(model))
+        if type(network).__name__ != "HighResolutionNet":
+            return network
+        return timm_network(model, features_only=True)  # its maps are outputs of no single module
+    raise _no_network(model)
+
+
+def timm_network(model: str, **options: object) -> nn.Module:
+    """Build the network of timm named 'timm.NAME', with fresh weights.
+
+    Raises:
+        ValueError: timm does not have this network, or the network not one of ``options``.
+    """
+    name = model.removeprefix("timm.")
+    if not timm.is_model(name):
+        raise _no_network(model)
+    try:
+        return timm.create_model(name, **options)
+    except TypeError as error:  # of an argument
+        raise ValueError(f"{model}: {error}") from error
+
+
+def _no_network(model: str) -> ValueError:
+    return ValueError(
+        f"model={model!r} is not available: use 'timm.NAME' or 'torchvision.NAME' with a name that package lists "
+        "(timm.list_models(), torchvision.models.list_models()), or a config"
     )
 
 
@@ -117,12 +135,15 @@ def _with_chosen_maps(network: nn.Module, chosen: tuple[int, ...]) -> tuple[nn.M
 def choose(out_indices: Sequence[int] | None, count: int, name: str) -> tuple[int, ...]:
     """Return the indices of the maps to use, in ascending order; all of ``count`` without ``out_indices``.
 
+    Negative indices count from the end.
+
     Raises:
         ValueError: the network ``name`` has no map of an index, or no index is given.
     """
-    chosen = tuple(range(count)) if out_indices is None else tuple(sorted(out_indices))
+    given = range(count) if out_indices is None else out_indices
+    chosen = tuple(sorted({index + count if index < 0 else index for index in given}))
     if not chosen or not set(chosen) <= set(range(count)):
-        raise ValueError(f"out_indices={list(chosen)}, but {name} has the features 0 to {count - 1}")
+        raise ValueError(f"out_indices={list(given)}, but {name} has the features 0 to {count - 1}")
     return chosen
 
 

@@ -59,7 +59,7 @@ class P3D(FrozenStages, ConvertingEncoder):
         with_cp: recompute activations in the backward pass to save memory.
         conversion: of ``ConvertingEncoder``.
         in_channels: of the volumes.
-        window: of ``WindowEncoder``; 9 slices when left out.
+        window: of ``WindowBackbone``; 9 slices when left out.
         init_cfg: Kaiming (fan-out) for convolutions and 1 for norms when left out.
 
     Raises:

@@ -15,7 +15,7 @@ from torchvision.models.video.swin_transformer import PatchEmbed3d, SwinTransfor
 from torchvision.ops import Permute
 
 from vdt3d.models.backbones.feature_info import FeatureInfo
-from vdt3d.models.backbones.window_encoder import WindowEncoder
+from vdt3d.models.backbones.window_backbone import WindowBackbone
 from vdt3d.registry import MODELS
 from vdt3d.structures import SliceWindow
 
@@ -23,7 +23,7 @@ PATCH = 4  # pixels along each side of a token of the first stage
 SLICES = 2  # of a token of Video Swin
 
 
-class SwinStages(WindowEncoder):
+class SwinStages(WindowBackbone):
     """What the two share: stages of torchvision's blocks, between two of them a merging of 2 x 2 tokens into one.
 
     The initialisation is torchvision's, whether or not a checkpoint follows. (The published code leaves PyTorch's
@@ -36,7 +36,7 @@ class SwinStages(WindowEncoder):
         num_heads: of the attention in each stage.
         out_indices: the stages to return; further ones are not built.
         with_cp: recompute each block in the backward pass: memory for time.
-        in_channels, window, init_cfg: of ``WindowEncoder``.
+        in_channels, window, init_cfg: of ``WindowBackbone``.
 
     Raises:
         ValueError: there is no such stage, or the heads do not divide the widths.

@@ -12,13 +12,13 @@ from torch.utils.checkpoint import checkpoint
 
 from vdt3d.models.backbones.attention import NORM_EPS, Attention, RelativeAttention, TransformerBlock
 from vdt3d.models.backbones.feature_info import FeatureInfo
-from vdt3d.models.backbones.window_encoder import WindowEncoder
+from vdt3d.models.backbones.window_backbone import WindowBackbone
 from vdt3d.models.inflate.positions import Grid, fit_absolute_positions, relative_index
 from vdt3d.registry import MODELS
 from vdt3d.structures import SliceWindow
 
 
-class WindowTransformer(WindowEncoder):
+class WindowTransformer(WindowBackbone):
     """Patches of a window as tokens, a class token before them, and blocks; the maps are those of the answered slice.
 
     Where patches are as deep as the window (TransSeg, Zhang et al. 2022), depth is gone behind the first convolution,
@@ -35,7 +35,7 @@ class WindowTransformer(WindowEncoder):
         out_indices: after which blocks, from 0, the tokens are returned as maps.
         with_image: whether the window itself is the first map, its slices as channels, as a UNETR's decoder wants.
         with_cp: recompute each block in the backward pass: memory for time.
-        in_channels, window, init_cfg: of ``WindowEncoder``.
+        in_channels, window, init_cfg: of ``WindowBackbone``.
 
     Raises:
         ValueError: patches do not fill the picture or the window; an out_index is no block. (On use) windows of another

@@ -16,7 +16,7 @@ class VolumeEncoder(ConvertingEncoder):
     Args:
         backbone: with no stride along depth: ``dict(type='ResNet3D', depth=18, out_indices=(0, 1, 2, 3))``.
         conversion: of ``ConvertingEncoder``.
-        in_channels, window, init_cfg: of ``WindowEncoder``.
+        in_channels, window, init_cfg: of ``WindowBackbone``.
 
     Raises:
         ValueError: the backbone strides along depth, or an option is none.

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn.functional import one_hot
 
 import vdt3d.models.classifiers.batch_mixing  # noqa: F401  (registered where mmpretrain looks for it)
+from vdt3d.models.data_preprocessor import use_pretrained_statistics
 from vdt3d.registry import MODELS, TASK_UTILS
 
 
@@ -68,6 +69,7 @@ class VolumeClassifier(ImageClassifier):
             if not isinstance(data_preprocessor, nn.Module):
                 data_preprocessor = MODELS.build({"type": "VolumeDataPreprocessor", **(data_preprocessor or {})})
             super().__init__(backbone, neck, head, pretrained, data_preprocessor=data_preprocessor, init_cfg=init_cfg)
+        use_pretrained_statistics(self)
         with DefaultScope.overwrite_default_scope("mmpretrain"):
             self.mixing = RandomBatchAugment(**deepcopy(train_cfg)) if train_cfg else None  # it changes its arguments
         self.inferer = None

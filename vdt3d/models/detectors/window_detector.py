@@ -14,7 +14,8 @@ from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.image_list import ImageList
 from torchvision.ops.feature_pyramid_network import FeaturePyramidNetwork, LastLevelMaxPool
 
-from vdt3d.models.backbones.window_backbone import fed, window_backbone
+from vdt3d.models.backbones.window_parts import build_window_backbone, to_backbone_input
+from vdt3d.models.data_preprocessor import use_pretrained_statistics
 from vdt3d.registry import MODELS
 from vdt3d.structures import Boxes, DetectionSample, SliceWindow, SpacedWindow
 
@@ -31,14 +32,14 @@ class WindowDetector(BaseModel):
     boxes are chosen, by which operations can be counted.
 
     Args:
-        backbone: a ``WindowEncoder``, which is told ``in_channels`` and ``window``, or a 2D network to which the slices
-            are channels, such as ``dict(type='PictureEncoder', model='torchvision.resnet50', out_indices=(1, 2, 3,
-            4))``; its maps are the pyramid's, which has one more of twice the last stride.
+        backbone: a ``WindowBackbone``, which is given ``in_channels`` and ``window``, or a 2D network to which the
+            slices are channels, such as ``dict(type='WindowEncoder', model='torchvision.resnet50', out_indices=(1, 2,
+            3, 4))``; its maps are the pyramid's, which has one more of twice the last stride.
         num_classes: kinds of objects, background not counted.
         in_channels: of the volumes.
         window: arguments of ``SpacedWindow``; the data set must be given the same. Boxes are of its key slice.
         fpn_channels: of every map of the pyramid.
-        first_conv: of ``window_backbone``.
+        first_conv: of ``build_window_backbone``.
         data_preprocessor: what batches and normalises the windows; ``VolumeDataPreprocessor`` unless it names a type.
         init_cfg: how to initialise the whole detector.
 
@@ -71,7 +72,10 @@ class WindowDetector(BaseModel):
         super().__init__(data_preprocessor, init_cfg)
         self.window, self.num_classes, self.fpn_channels = SpacedWindow.of(window), num_classes, fpn_channels
         slices = SliceWindow(self.window.slices)  # how far apart they lie is nothing to a network
-        self.backbone, infos = window_backbone(backbone, in_channels=in_channels, window=slices, first_conv=first_conv)
+        self.backbone, infos = build_window_backbone(
+            backbone, in_channels=in_channels, window=slices, first_conv=first_conv
+        )
+        use_pretrained_statistics(self)
         strides = [info.stride[2] for info in infos]
         if not strides or strides != [strides[0] << level for level in range(len(strides))]:
             raise ValueError(
@@ -128,7 +132,7 @@ class WindowDetector(BaseModel):
 
     def extract_feat(self, inputs: Tensor) -> Maps:
         """The maps of the pyramid."""
-        maps = self.backbone(fed(self.backbone, inputs, self.window))
+        maps = self.backbone(to_backbone_input(self.backbone, inputs, self.window))
         return self.neck({str(level): features for level, features in enumerate(maps)})
 
     def raw(self, inputs: Tensor) -> tuple[Tensor, ...]:

@@ -235,7 +235,7 @@ def _require_same_function(
 
 def _left_inside(target: nn.Module, report: LoadReport, naming: Naming) -> list[str]:
     """Return the left-over keys of the file that its network used for its features."""
-    unused = _declared(target, "unused_weights")
+    unused = _declared(target, "left_out")
     names = {key: naming.names[key] for key in report.left if not naming.is_outside(key)}
     return [key for key, name in names.items() if name not in unused and not _is_harmless(_in_network(name), report)]
 
