@@ -11,6 +11,7 @@ install()
 # Imported on first use, since they bring PyTorch, which takes seconds.
 _LAZY = {
     "Predictor": "vdt3d.apis.predictor",
+    "create_backbone": "vdt3d.models.create",
     "load_pretrained": "vdt3d.models.weights.load",
     "to_3d": "vdt3d.models.inflate.modules",
 }

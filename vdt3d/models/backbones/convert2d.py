@@ -93,7 +93,9 @@ class Convert2d(BaseModule):
         return tuple(maps[index] for index in self.taken)
 
     def _maps(self, output: object) -> list[Tensor]:
-        return [each.movedim(-1, 1) if self.channels_last else each for each in maps_of(output)]
+        # Blocks of timm's SelecSLS return several maps, of which the first is the stage's.
+        maps = [each[0] if isinstance(each, list) else each for each in maps_of(output)]
+        return [each.movedim(-1, 1) if self.channels_last else each for each in maps]
 
 
 def _check_maps(network: nn.Module) -> None:

@@ -148,11 +148,10 @@ def choose(out_indices: Sequence[int] | None, count: int, name: str) -> tuple[in
 
 
 def maps_of(answer: Tensor | Sequence[Tensor] | dict[str, Tensor]) -> list[Tensor]:
-    """Return the maps in a network's output; the first of those that a block returns together."""
+    """Return the maps in a network's output."""
     if isinstance(answer, Tensor):
         return [answer]
-    maps = answer.values() if isinstance(answer, dict) else answer
-    return [each[0] if isinstance(each, list) else each for each in maps]
+    return list(answer.values() if isinstance(answer, dict) else answer)
 
 
 def stride_of(features: Tensor, shape: Sequence[int]) -> int | None:
