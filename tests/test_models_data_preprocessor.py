@@ -88,3 +88,44 @@ def test_samples_that_nobody_packed_are_named():
     sample = Sample(Volume(np.zeros((1, 2, 2, 2), np.float32)))
     with pytest.raises(ValueError, match="ends in a Sample, and should in PackVolume"):
         VolumeDataPreprocessor()([sample, sample])
+
+
+LITE = {"type": "Convert2d", "model": "timm.efficientnet_lite0", "out_indices": (0,)}
+RESNET = {"type": "Convert2d", "model": "torchvision.resnet18", "out_indices": (0,)}
+
+
+@pytest.mark.parametrize(
+    ("backbone", "mean", "std"),
+    [
+        (LITE, [0.449], [0.226]),  # of grey volumes: the mean over the colours
+        (RESNET | {"in_channels": 3}, [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]),
+        ({"type": "WindowEncoder", "model": "timm.test_nfnet"}, None, None),
+    ],
+)
+def test_statistics_of_the_pretrained_weights_on_request(backbone, mean, std):
+    backbone = MODELS.build(backbone)
+    wanted = backbone.input_statistics
+    mean, std = mean or [sum(wanted.mean) / 3], std or [sum(wanted.std) / 3]
+    model = MODELS.build(
+        {
+            "type": "VolumeClassifier",
+            "backbone": backbone,
+            "data_preprocessor": {"type": "VolumeDataPreprocessor", "input_statistics": "pretrained"},
+        }
+    )
+    assert model.data_preprocessor.mean.tolist() == pytest.approx(mean)
+    assert model.data_preprocessor.std.tolist() == pytest.approx(std)
+    channels = backbone.in_channels
+    normalised = batch(model.data_preprocessor, torch.full((channels, 1, 1, 1), 0.5))
+    assert normalised.flatten().tolist() == pytest.approx([(0.5 - m) / s for m, s in zip(mean, std, strict=True)])
+
+
+def test_statistics_that_are_not_known_or_given_twice_are_refused():
+    pretrained = {"type": "VolumeDataPreprocessor", "input_statistics": "pretrained"}
+    with pytest.raises(ValueError, match=r"mean=1\.0"):
+        MODELS.build(pretrained | {"mean": 1.0})
+    with pytest.raises(ValueError, match="input_statistics='imagenet'"):
+        MODELS.build(pretrained | {"input_statistics": "imagenet"})
+    resnet = {"type": "ResNet3D", "depth": 10, "base_channels": 4}
+    with pytest.raises(ValueError, match="ResNet3D"):
+        MODELS.build({"type": "VolumeClassifier", "backbone": resnet, "data_preprocessor": pretrained})

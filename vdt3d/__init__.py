@@ -1,5 +1,6 @@
 """VDT3D: 3D medical models from 2D knowledge, by the variable dimension transform and its peers."""
 
+import importlib
 from typing import Any
 
 from vdt3d.moved import install
@@ -8,21 +9,18 @@ __version__ = "0.1.0"
 install()
 
 
-# Imported on first use, since they bring PyTorch, which takes seconds.
-_LAZY = {
+EXPORTED = {
     "Predictor": "vdt3d.apis.predictor",
     "create_backbone": "vdt3d.models.create",
     "load_pretrained": "vdt3d.models.weights.load",
-    "to_3d": "vdt3d.models.inflate.modules",
+    "to_3d": "vdt3d.models.inflate",
 }
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _LAZY:
-        raise AttributeError(f"module '{__name__}' has no attribute '{name}'")
-    from importlib import import_module
+    if name in EXPORTED:  # late: they bring PyTorch, which takes seconds
+        from vdt3d.cli.config import quiet_imports
 
-    from vdt3d.cli.config import quiet_imports
-
-    quiet_imports()
-    return getattr(import_module(_LAZY[name]), name)
+        quiet_imports()
+        return getattr(importlib.import_module(EXPORTED[name]), name)
+    raise AttributeError(f"module '{__name__}' has no attribute '{name}'")

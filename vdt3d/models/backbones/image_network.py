@@ -12,6 +12,7 @@ from functools import partial
 
 import torch
 import torch.nn.functional as F
+from timm.layers import ScaledStdConv2d, ScaledStdConv2dSame, StdConv2d, StdConv2dSame
 from torch import Tensor, nn
 
 from vdt3d.models.backbones.feature_info import FeatureInfo
@@ -22,6 +23,7 @@ from vdt3d.models.probing import probe_copy
 
 Size = tuple[int, int]  # (H, W)
 FLEXIBLE = {"dynamic_img_size": True, "strict_img_size": False}  # arguments of timm's networks that allow other sizes
+STANDARDISED = (StdConv2d, ScaledStdConv2d, StdConv2dSame, ScaledStdConv2dSame)
 POSITIONS = ("pos_embed", "bias_table", "rel_pos")  # in names of parameters that are made for one image size
 MAPS = 4  # of a network whose maps have one stride, as decoders expect them
 
@@ -157,15 +159,38 @@ def sized_network(
     Raises:
         ValueError: timm does not have this network or argument.
     """
-    config = {"type": model} if isinstance(model, str) else dict(model)
-    name = config.pop("type")
+    name, config = _name_and_options(model)
     with torch.device("meta"):
-        known = inspect.signature(type(timm_network(name, **config)).__init__).parameters
+        kinds = type(timm_network(name, **config)).__mro__
+    known = {argument for kind in kinds for argument in inspect.signature(kind.__init__).parameters}
     options = {key: value for key, value in FLEXIBLE.items() if key in known}
     if img_size is not None and "img_size" in known:
         options["img_size"] = size_of(nn.Module(), img_size)
     network = timm_network(name, num_classes=0, in_chans=in_channels, **{**options, **config})
     return network, size_of(network, img_size or config.get("img_size"))
+
+
+def can_inflate_input(model: str | dict) -> bool:
+    """Return whether kernels for colours can spread over the slices of a window in every layer that reads the image.
+
+    They cannot where timm's network standardises these kernels, or reads the image by other layers than convolutions.
+    """
+    name, config = _name_and_options(model)
+    if not name.startswith("timm."):
+        return True
+    with torch.device("meta"):
+        network = timm_network(name, **config)
+    names = network.pretrained_cfg.get("first_conv") or ()
+    layers = [network.get_submodule(each) for each in ([names] if isinstance(names, str) else names)]
+    return bool(layers) and all(
+        isinstance(layer, nn.Conv2d) and not isinstance(layer, STANDARDISED) and layer.in_channels == COLOURS
+        for layer in layers
+    )
+
+
+def _name_and_options(model: str | dict) -> tuple[str, dict]:
+    options = {"type": model} if isinstance(model, str) else dict(model)
+    return options.pop("type"), options
 
 
 def _timm_maps(
@@ -240,7 +265,8 @@ def _choose_maps(
             raise ValueError(
                 f"{name}: {infos[number].name} has the shape {shapes[number]} (channels, H, W) for images of {size[0]} "
                 f"x {size[1]} pixels, but timm announces {infos[number].channels} channels and a stride of "
-                f"{infos[number].stride[2]}, which is {expected[number]}. Choose out_indices among {fitting}"
+                f"{infos[number].stride[2]}, which is {expected[number]}. "
+                + (f"Choose out_indices among {fitting}" if fitting else "Choose another network")
             )
     return numbers
 

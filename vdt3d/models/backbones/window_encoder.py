@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from vdt3d.models.backbones.feature_info import FeatureInfo
 from vdt3d.models.backbones.feature_maps import maps_of
-from vdt3d.models.backbones.image_network import image_network
+from vdt3d.models.backbones.image_network import can_inflate_input, image_network
 from vdt3d.models.backbones.input_statistics import statistics_of
 from vdt3d.models.backbones.window_backbone import WindowBackbone
 from vdt3d.models.inflate.kernels import COLOURS, fit_input_channels, spread_over_slices
@@ -39,7 +39,9 @@ class WindowEncoder(WindowBackbone):
             except for networks of timm whose maps have the same stride: of these, four at equal distances.
         first_conv: how kernels for colours spread over the slices when 2D weights are loaded: see
             ``spread_over_slices``. 'learned' keeps the kernels for colours and feeds them a learned weighted sum of the
-            slices, which starts as their average. Three channels in all take the kernels for colours as they are.
+            slices, which starts as their average. When left out, 'average', or 'learned' for networks whose first
+            layer standardises its kernels or is no convolution. Three channels in all take the kernels for colours
+            unchanged.
         img_size: (H, W) or one number, for networks of timm that are built for one size; their own when left out.
         resize: resize maps whose stride is no power of two to the nearest one (14 to 16), as decoders expect.
         init_cfg: how to initialise it.
@@ -60,7 +62,7 @@ class WindowEncoder(WindowBackbone):
         in_channels: int = 1,
         window: SliceWindow | dict | None = None,
         out_indices: Sequence[int] | None = None,
-        first_conv: Literal["average", "repeat", "centre", "learned"] = "average",
+        first_conv: Literal["average", "repeat", "centre", "learned"] | None = None,
         img_size: int | Sequence[int] | None = None,
         resize: bool = True,
         init_cfg: dict | None = None,
@@ -68,11 +70,18 @@ class WindowEncoder(WindowBackbone):
         super().__init__(in_channels=in_channels, window=window, init_cfg=init_cfg)
         channels, slices = in_channels * self.window.slices, self.window.slices
         self.slice_weights = None
-        if first_conv == "learned":
+        inflatable = channels == COLOURS or can_inflate_input(model)
+        if first_conv == "learned" or (first_conv is None and not inflatable):
             self.slice_weights = nn.Parameter(torch.full((channels,), 1 / channels))
             channels = COLOURS
         else:
-            self.fit_input = partial(spread_over_slices, slices=slices, place=self.window.place, how=first_conv)
+            if not inflatable:
+                raise ValueError(
+                    f"first_conv={first_conv!r}: the first layer of {model} standardises its kernels or is no "
+                    "convolution for three colours, so they cannot spread over slices: use first_conv='learned'"
+                )
+            spread = {"slices": slices, "place": self.window.place, "how": first_conv or "average"}
+            self.fit_input = partial(spread_over_slices, **spread)
             self.fit_input(torch.zeros(1, COLOURS, 1, 1), channels)  # refuses an unknown first_conv
         built = image_network(model, channels, out_indices=out_indices, img_size=img_size)
         self.network, self.name, self.sizes, self.taken = built.network, built.name, built.sizes, built.taken
