@@ -262,7 +262,7 @@ def test_every_branch_that_reads_the_input_takes_its_channels():
 
 
 def test_networks_that_do_not_exist():
-    with pytest.raises(ValueError, match=r"say 'torchvision\.NAME' or 'timm\.NAME'"):
+    with pytest.raises(ValueError, match=r"'timm\.NAME' or 'torchvision\.NAME'"):
         Convert2d("torchvision.resnet19")
     with pytest.raises(ValueError, match=r"out_indices=\[7\], but ResNet has the features 0 to 4"):
         Convert2d("torchvision.resnet18", out_indices=(7,))

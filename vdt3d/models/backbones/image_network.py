@@ -34,11 +34,13 @@ class SizeRule:
 
     Args:
         multiple: sides are padded with zeros at the end to a multiple of it.
-        only: the one size that the network takes, if it takes no other.
+        own: the size that the network was built for; images of it are not padded.
+        fixed: whether the network takes its own size only.
     """
 
     multiple: int = 1
-    only: Size | None = None
+    own: Size | None = None
+    fixed: bool = False
 
     def pad(self, images: Tensor, name: str) -> Tensor:
         """Return the images with their sides padded to ``multiple``.
@@ -47,9 +49,11 @@ class SizeRule:
             ValueError: the network takes another size only.
         """
         height, width = images.shape[-2:]
-        if self.only is not None and (height, width) != self.only:
+        if (height, width) == self.own:
+            return images
+        if self.fixed:
             raise ValueError(
-                f"images of {height} x {width} pixels for {name}, which takes {self.only[0]} x {self.only[1]} only: "
+                f"images of {height} x {width} pixels for {name}, which takes {self.own[0]} x {self.own[1]} only: "
                 "resize in the pipeline (Resize3D), or set img_size if the network has this argument"
             )
         bottom, right = -height % self.multiple, -width % self.multiple
@@ -285,8 +289,8 @@ def _size_rule(
         except Exception:  # a forward can raise anything
             continue
         if [shapes[number] for number in numbers] == _expected(infos, larger):
-            return SizeRule(multiple)
-    return SizeRule(only=size)
+            return SizeRule(multiple, size)
+    return SizeRule(own=size, fixed=True)
 
 
 def _shapes(network: nn.Module, in_channels: int, size: Size) -> list[tuple[int, ...]]:
