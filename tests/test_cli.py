@@ -99,7 +99,7 @@ def test_a_run_can_be_lengthened_by_resume(trained: Path):
         (["train", CLASSIFY, "--cfg-options", "model.backbone.type=ResNet4D"], "did you mean 'ResNet3D'"),
         (
             ["train", CLASSIFY, "--cfg-options", "model.backbone.nonsense=1"],
-            "argument 'nonsense', where type='ResNet3D' is",
+            "model.backbone has no setting 'nonsense'",
         ),
         (["train", CLASSIFY, "--cfg-options", "optim_wrapper.optimizer.lr=fast"], "optim_wrapper.optimizer.lr='fast'"),
         (["train", CLASSIFY, "--cfg-options", "model.head={'_delete_': True}"], 'must contain the key "type"'),
