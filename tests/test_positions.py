@@ -113,5 +113,5 @@ def test_absolute_positions_keep_the_class_token_first():
 
 
 def test_positions_of_no_square_are_refused():
-    with pytest.raises(ValueError, match="5 tokens are of no square picture"):
+    with pytest.raises(ValueError, match="6 positions"):
         fit_absolute_positions(torch.zeros(1, 6, 2), (1, 2, 2))

@@ -45,6 +45,11 @@ def to_3d(
         ValueError: ``how``, ``depth_padding`` or ``in_channels`` is not supported. The result raises it for inputs
             with too few slices; the message contains the least number.
     """
+    if getattr(network, "output_fmt", "NCHW") == "NHWC":
+        raise ConversionError(
+            f"{type(network).__name__} returns its features with the channels last, but volumes here are (N, C, D, H, W): "
+            "use Convert2d, which moves the channels"
+        )
     network = exchanged(network, how, depth_padding=depth_padding)
     probe(network, fit_first_conv(network, in_channels, rgb))
     return with_mixin(network, VolumeNetwork)
