@@ -24,6 +24,7 @@ MOVED = {
     "vdt3d.engine.tuning": "vdt3d.experiments.tuning",
     "vdt3d.io.masks": "medseg.io.masks",
     "vdt3d.io.rle": "medseg.io.rle",
+    "vdt3d.models.backbones.picture_encoder": "vdt3d.models.backbones.window_encoder",
     "vdt3d.models.inflate.layouts": "vdt3d.models.weights.layouts",
     "vdt3d.models.inflate.recognition": "vdt3d.models.weights.recognition",
     "vdt3d.models.inflate.weights": "vdt3d.models.weights.adapt",
