@@ -75,7 +75,7 @@ LAYERS = {
 }
 NETWORKS = [  # the smallest of their families, or of a kind of block
     *("resnet10t", "dla46x_c", "test_nfnet", "resnest14d", "hgnetv2_b0", "inception_next_atto"),
-    *("mambaout_femto", "poolformer_s12", "fastvit_t8", "iformer_t", "shvit_s1", "tf_mixnet_s"),
+    *("poolformer_s12", "fastvit_t8", "iformer_t", "shvit_s1", "tf_mixnet_s"),
     *("starnet_s1", "mobilenetv4_conv_small", "test_efficientnet_evos", "convnext_zepto_rms"),
     *("dpn48b", "regnety_002", "repvgg_a0", "lcnet_050", "cs3darknet_focus_s", "ese_vovnet19b_dw"),
 ]

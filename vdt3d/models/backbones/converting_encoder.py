@@ -41,6 +41,13 @@ class ConvertingEncoder(WindowBackbone):
         for child, info, *slices in zip(self.conversion_names, infos, depths, places, strict=True):
             self.add_module(child, layer(info.channels, *slices))
         self.feature_info = tuple(infos)
+        # Conversions are behind the features: a file with another one fits all the same.
+        self.left_out = frozenset(
+            f"{other}_{name.rpartition('_')[2]}.{tensor}"
+            for other, _ in CONVERSIONS.values()
+            for name in self.conversion_names
+            for tensor in ("weight", "bias")
+        )
 
     def volumes(self, x: Tensor) -> Sequence[Tensor]:
         """The volumes (N, c, d, h, w) of windows (N, ``in_channels``, n, H, W)."""
