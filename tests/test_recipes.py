@@ -13,6 +13,7 @@ from mmengine.config import Config
 import medseg.datasets  # noqa: F401
 from vdt3d.datasets import SliceWindows, VolumeDataset
 from vdt3d.datasets.base import built
+from vdt3d.engine.config import resolve_config
 from vdt3d.io import read_label_map, read_volume
 from vdt3d.structures import LabelMap, Sample, Volume, affine_from_spacing
 from vdt3d.utils.random import SampleKey, keyed
@@ -31,7 +32,7 @@ SIDE = 64
 
 @cache
 def read(config: Path) -> Config:
-    return Config.fromfile(config, lazy_import=False, format_python_code=False)
+    return resolve_config(Config.fromfile(config, lazy_import=False, format_python_code=False))
 
 
 def dataset_of(config: Path, split: str) -> dict:
@@ -125,7 +126,7 @@ def test_the_documented_classifier_feeds_a_patient_alike(tmp_path: Path, phantom
     )
     (tmp_path / "my_config.py").write_text(block)
     (tmp_path / "configs").symlink_to(ROOT / "configs")
-    config = Config.fromfile(tmp_path / "my_config.py", lazy_import=False)
+    config = read(tmp_path / "my_config.py")
     check_orientation(config.train_dataloader.dataset, config.test_dataloader.dataset, phantoms)
 
 
