@@ -9,17 +9,15 @@ import argparse
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import timm
 import torch
 from timm.models import FeatureInfo, get_pretrained_cfg
 from torch import Tensor, nn
 
-import vdt3d.models
-from vdt3d.models import Convert2d
+from vdt3d import load_pretrained
+from vdt3d.models import Convert2d, SliceEncoder, WindowEncoder
 from vdt3d.models.inflate import to_3d
-from vdt3d.registry import MODELS
 
 PAGE = Path(__file__).with_name("timm_families.md")
 LIMIT = 140_000_000  # parameters; VGG has the most of those that convert
@@ -102,8 +100,6 @@ def verdict(way: Callable[[str], Iterator[tuple[Tensor, Tensor]]], name: str) ->
             off = max(difference(found, expected) for found, expected in way(name))
     except ValueError as error:
         return f"refused: {str(error).partition('. ')[0].replace('|', '/')}"
-    except KeyError:
-        return "not available"
     except Exception as error:
         return f"FAILS: {type(error).__name__}: {str(error).splitlines()[0][:80]}"
     return "equal" if off < TOLERANCE else f"WRONG: {off:.0e}"
@@ -183,36 +179,23 @@ def _copy(output: Tensor | list[Tensor]) -> Tensor:
 
 
 def windows(name: str) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield each map of a window encoder, and the 2D network's for the one slice."""
-    yield from _on_slices(name, dict(type="WindowEncoder", model=f"timm.{name}", window=dict(slices=3)))
+    """Yield each map of a window encoder for three equal slices, and the 2D network's for the one slice."""
+    flat, grey = random_network(name), image(name)[:, :1]
+    encoder = WindowEncoder(f"timm.{name}", window={"slices": 3}, resize=False).eval()
+    load_pretrained(encoder, flat.state_dict(), name=name)
+    expected = flat.forward_intermediates(grey.expand(-1, 3, -1, -1), output_fmt="NCHW", intermediates_only=True)
+    maps = encoder(grey.unsqueeze(2).expand(-1, -1, 3, -1, -1))
+    for found, info in zip(maps, encoder.feature_info, strict=True):
+        yield found, expected[int(info.name.removeprefix("feature"))]
 
 
 def slices(name: str) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield each map of a slice encoder, and the 2D network's for the one slice."""
-    yield from _on_slices(name, dict(type="SliceEncoder", model=f"timm.{name}"))
-
-
-def _on_slices(name: str, config: dict) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield the maps of an encoder for three equal grey slices, filled from a file of the 2D network."""
-    if MODELS.get(config["type"]) is None or config["type"] not in vdt3d.models.__all__:
-        raise KeyError(config["type"])
-    from vdt3d.models.weights import load_pretrained
-
-    encoder, flat = MODELS.build(config).eval(), random_network(name)
-    with TemporaryDirectory() as folder:
-        torch.save(flat.state_dict(), f"{folder}/{name}.pth")
-        load_pretrained(encoder, f"{folder}/{name}.pth")
-    grey = image(name)[:, :1]
-    maps = encoder(grey.unsqueeze(2).expand(-1, -1, 3, -1, -1))
-    for found, expected in zip(maps, flat_features(flat, grey.expand(-1, 3, -1, -1)), strict=True):
-        yield found, expected.unsqueeze(2).expand_as(found) if found.dim() == 5 else expected
-
-
-def flat_features(flat: nn.Module, x: Tensor) -> list[Tensor]:
-    """Return timm's feature maps of images."""
-    if hasattr(flat, "forward_intermediates"):
-        return flat.forward_intermediates(x, intermediates_only=True)
-    return announced_maps(flat, x)
+    """Yield the vector that a slice encoder returns for each of two slices, and the 2D network's."""
+    flat, volume = random_network(name), image(name)[:, :2].unsqueeze(1)
+    encoder = SliceEncoder(f"timm.{name}").eval()
+    load_pretrained(encoder, flat.state_dict(), name=name)
+    for found, grey in zip(encoder(volume)[0], volume[0, 0], strict=True):
+        yield found, flat.forward_head(flat.forward_features(grey.expand(1, 3, -1, -1)), pre_logits=True)[0]
 
 
 WAYS = {"converted": converted, "windows": windows, "slices": slices}

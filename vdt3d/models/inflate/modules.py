@@ -47,7 +47,7 @@ def to_3d(
     """
     if getattr(network, "output_fmt", "NCHW") == "NHWC":
         raise ConversionError(
-            f"{type(network).__name__} returns its features with the channels last, but volumes here are (N, C, D, H, W): "
+            f"{type(network).__name__} returns features with the channels last, but volumes are (N, C, D, H, W): "
             "use Convert2d, which moves the channels"
         )
     network = exchanged(network, how, depth_padding=depth_padding)
