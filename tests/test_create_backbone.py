@@ -1,10 +1,14 @@
 """``vdt3d.create_backbone``: which backbone it builds, and which weights it asks for."""
 
+import re
+from pathlib import Path
+
 import pytest
+import torch
+from torch import nn
 
 import vdt3d
-from vdt3d.models import Convert2d, SliceEncoder, WindowEncoder
-from vdt3d.models.weights import load
+from vdt3d.models import Convert2d, SliceEncoder, WindowEncoder, create
 
 
 @pytest.fixture
@@ -14,7 +18,7 @@ def calls(monkeypatch) -> list:
     def load_pretrained(model, source, **options):
         found.append((type(model), source, options))
 
-    monkeypatch.setattr(load, "load_pretrained", load_pretrained, raising=False)
+    monkeypatch.setattr(create, "load_pretrained", load_pretrained)
     return found
 
 
@@ -52,3 +56,24 @@ def test_what_does_not_exist_is_refused():
         vdt3d.create_backbone({"type": "ResNet", "depth": 18}, pretrained=True)
     with pytest.raises(AttributeError, match="create_network"):
         vdt3d.create_network  # noqa: B018
+
+
+def test_the_lines_of_the_readme_give_a_backbone_for_a_plain_training_loop():
+    text = (Path(__file__).parents[1] / "README.md").read_text()
+    lines = next(block for block in re.findall(r"```python\n(.*?)```", text, re.DOTALL) if "create_backbone" in block)
+    made: dict = {}
+    exec(lines, made)
+    backbone, maps, channels = made["backbone"], made["maps"], made["channels"]
+    assert [features.shape[1] for features in maps] == channels
+    head = nn.Linear(channels[-1], 2)
+    optimizer = torch.optim.SGD([*backbone.parameters(), *head.parameters()], lr=1e-3)
+    before = backbone.network.conv_stem.weight.detach().clone()
+    scans = torch.rand(2, 1, 32, 64, 64, generator=torch.Generator().manual_seed(0))
+    for _ in range(2):
+        scores = head(backbone(scans)[-1].mean((2, 3, 4)))
+        loss = nn.functional.cross_entropy(scores, torch.tensor([0, 1]))
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    assert loss.isfinite()
+    assert not torch.equal(backbone.network.conv_stem.weight, before)

@@ -2,6 +2,7 @@
 
 from torch import nn
 
+from vdt3d.models.weights.load import load_pretrained
 from vdt3d.registry import MODELS
 
 CONVERSIONS = ("i3d", "centre", "acs", "2.5d")
@@ -45,7 +46,5 @@ def create_backbone(
     MODELS.import_from_location()
     backbone = MODELS.build({"type": kind, "model": model, "in_channels": in_channels, **options})
     if pretrained:
-        from vdt3d.models.weights.load import load_pretrained
-
         load_pretrained(backbone, pretrained, inflate=how if how in ("i3d", "centre") else None)
     return backbone
