@@ -41,13 +41,15 @@ class ConvertingEncoder(WindowBackbone):
         for child, info, *slices in zip(self.conversion_names, infos, depths, places, strict=True):
             self.add_module(child, layer(info.channels, *slices))
         self.feature_info = tuple(infos)
-        # Conversions are behind the features: a file with another one fits all the same.
-        self.left_out = frozenset(
-            f"{other}_{name.rpartition('_')[2]}.{tensor}"
-            for other, _ in CONVERSIONS.values()
-            for name in self.conversion_names
+        # Conversions are behind the features and begin as the slice alone: a file may have others, or none.
+        tensors = [
+            (kind, f"{kind}_{child.rpartition('_')[2]}.{tensor}")
+            for kind, _ in CONVERSIONS.values()
+            for child in self.conversion_names
             for tensor in ("weight", "bias")
-        )
+        ]
+        self.fresh_weights = frozenset(key for kind, key in tensors if kind == name)
+        self.left_out = frozenset(key for kind, key in tensors if kind != name)
 
     def volumes(self, x: Tensor) -> Sequence[Tensor]:
         """The volumes (N, c, d, h, w) of windows (N, ``in_channels``, n, H, W)."""

@@ -147,6 +147,8 @@ def load_weights(
         if new in wanted and new not in pairs
     }
     part, asked = _asked(wanted, naming.names.values(), heads)
+    if not heads:  # layers that begin as the identity need no weights
+        asked = [key for key in asked if key in pairs or key not in _declared(target, "fresh_weights")]
     report = LoadReport(
         source=name,
         used=tuple(key for key in wanted if key in pairs),
@@ -246,7 +248,7 @@ def _missing_inside(target: nn.Module, report: LoadReport, asked: Collection[str
     These are the first kernel and the tables of positions; and unless a part is to be filled only ``partly``, whatever
     a block lacks of which other tensors are filled, and statistics of filled norms.
     """
-    absent = {*report.missing, *report.unlike} - _declared(target, "fresh_weights")
+    absent = {*report.missing, *report.unlike}
     parameters, used = _learnable(target, asked), set(report.used)
     kernels = (key for key in parameters if target.get_parameter(key).dim() in KERNEL_DIMS)
     first, blocks = next(kernels, None), {_block(key) for key in used} - {None}
