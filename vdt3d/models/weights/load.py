@@ -148,7 +148,8 @@ def load_weights(
     }
     part, asked = _asked(wanted, naming.names.values(), heads)
     if not heads:  # layers that begin as the identity need no weights
-        asked = [key for key in asked if key in pairs or key not in _declared(target, "fresh_weights")]
+        fresh = _declared(target, "fresh_weights") - pairs.keys()
+        asked = [key for key in asked if key not in fresh]
     report = LoadReport(
         source=name,
         used=tuple(key for key in wanted if key in pairs),
