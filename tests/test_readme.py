@@ -281,7 +281,8 @@ def test_lesions_from_release_to_findings(folder: Path):
 
 
 def test_the_converted_network_of_the_guide_has_the_features_its_head_wants():
-    (block,) = re.findall(r"```python\n(model = .*?)```", page_text("docs/from_2d_to_3d.md"), re.DOTALL)
+    blocks = re.findall(r"```python\n(model = .*?)```", page_text("docs/from_2d_to_3d.md"), re.DOTALL)
+    block = next(block for block in blocks if "Convert2d" in block)
     found = {}
     exec(block, found)
     with DefaultScope.overwrite_default_scope("vdt3d"):

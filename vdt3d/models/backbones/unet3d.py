@@ -56,6 +56,7 @@ class UNet3D(BaseModule):
             raise ValueError(f"num_classes={num_classes}: a UNet3D without its decoder ends in no scores")
         features = [FeatureInfo("down_tr512", widths[-1], (8, 8, 8))]
         self.levels = (2, 1, 0) if decoder else ()
+        self.left_out = frozenset() if decoder else frozenset(f"up_tr{SCALES[level]}." for level in (2, 1, 0))
         for level in self.levels:
             name, width = f"up_tr{SCALES[level]}", widths[level]
             self.add_module(name, Up(widths[level + 1], width, norm_cfg))

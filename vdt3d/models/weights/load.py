@@ -239,8 +239,10 @@ def _require_same_function(
 def _left_inside(target: nn.Module, report: LoadReport, naming: Naming) -> list[str]:
     """Return the left-over keys of the file that its network used for its features."""
     unused = _declared(target, "left_out")
+    parts = tuple(name for name in unused if name.endswith("."))
     names = {key: naming.names[key] for key in report.left if not naming.is_outside(key)}
-    return [key for key, name in names.items() if name not in unused and not _is_harmless(_in_network(name), report)]
+    names = {key: name for key, name in names.items() if name not in unused and not name.startswith(parts)}
+    return [key for key, name in names.items() if not _is_harmless(_in_network(name), report)]
 
 
 def _missing_inside(target: nn.Module, report: LoadReport, asked: Collection[str], *, partly: bool) -> list[str]:
@@ -266,7 +268,10 @@ def _missing_inside(target: nn.Module, report: LoadReport, asked: Collection[str
 
 
 def _declared(target: nn.Module, attribute: str) -> set[str]:
-    """Return the names of tensors that modules of ``target`` list under ``attribute``, relative to themselves."""
+    """Return the names that modules of ``target`` list under ``attribute``, relative to themselves.
+
+    They are of tensors, or of parts, with a dot at the end.
+    """
     return {
         f"{name}.{key}" if name else key
         for name, module in target.named_modules()
