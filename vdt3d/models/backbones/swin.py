@@ -123,6 +123,9 @@ class Swin3D(SwinStages):
                 module.fits = {"relative_position_index": torch.flatten}
         for stage, info in zip(self.out_indices, self.feature_info, strict=True):
             self.add_module(f"norm{stage}", nn.LayerNorm(info.channels))
+        self.left_out = frozenset(f"norm{stage}." for stage in range(self.out_indices[-1])) - {
+            f"norm{stage}." for stage in self.out_indices
+        }
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         """The maps that ``feature_info`` announces, of windows (N, ``in_channels``, n, H, W)."""
