@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from vdt3d import load_pretrained
 from vdt3d.models import Convert2d, SliceEncoder, WindowEncoder
-from vdt3d.models.inflate import to_3d
+from vdt3d.models.inflate.modules import exchanged
 
 PAGE = Path(__file__).with_name("timm_families.md")
 LIMIT = 140_000_000  # parameters; VGG has the most of those that convert
@@ -140,7 +140,7 @@ def converted(name: str) -> Iterator[tuple[Tensor, Tensor]]:
     encoder = Convert2d(f"timm.{name}", in_channels=3, depth_padding="replicate").eval()
     side = next(side for side in SIDES if _takes(name, side))
     flat = random_network(name, side, **({"features_only": True} if "hrnet" in name else {}))
-    state = to_3d(flat, "i3d", depth_padding="replicate").state_dict()
+    state = exchanged(flat, "i3d", depth_padding="replicate").state_dict()
     encoder.network.load_state_dict({key: state[key] for key in encoder.network.state_dict()})
     slices = max(SLICES, side * (side > SIDES[0]))
     maps = encoder(image(name, side).unsqueeze(2).expand(-1, -1, slices, -1, -1))
