@@ -93,9 +93,10 @@ def use_pretrained_statistics(model: nn.Module) -> None:
     Raises:
         ValueError: the backbone is not made from a named 2D network.
     """
-    preprocessor, backbone = model.data_preprocessor, model.backbone
+    preprocessor = model.data_preprocessor
     if getattr(preprocessor, "input_statistics", None) is None:
         return
+    backbone = model.backbone
     found = getattr(backbone, "input_statistics", None)
     if found is None:
         raise ValueError(
