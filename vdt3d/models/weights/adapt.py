@@ -53,17 +53,17 @@ def adapt(
             meet kernels with a depth and ``how`` does not say how to fill these; the message says what the file is
             and what to say in the config.
     """
-    state = canonical(state)
-    wanted, found = target.state_dict(), recognise(state)
+    spelled = canonical(state)
+    wanted, found = target.state_dict(), recognise(spelled)
     theirs = recognise(wanted)
     differences = _differences(found, theirs)
-    hint = _hint(state, found, theirs, differences)
+    hint = _hint(spelled, found, theirs, differences)
     if differences and not set(differences) <= set(found.layout.counted):
         raise CheckpointError(f"{name}: not loaded, it is of another network. {hint}")
 
-    versions = [state]
+    versions = [state, spelled]  # the model may have either spelling
     if found.renames or found.copies:
-        versions.append(found.renamed(state))
+        versions.append(found.renamed(spelled))
     namings = [find_naming(wanted, version).names for version in versions]
     best = max(range(len(versions)), key=lambda index: sum(new in wanted for new in namings[index].values()))
     state, given = versions[best], {new: old for old, new in namings[best].items()}
