@@ -199,7 +199,9 @@ def _check_nrrd_geometry(path: Path, header: dict[str, str]) -> float:
 
 
 def _check_nrrd_numbers(key: str, value: str) -> None:
-    """Check a list of numbers, or of vectors of three numbers: SimpleITK reads the beginning of a damaged one.
+    """Check a list of numbers, or of vectors of three numbers (four where time is an axis of the space).
+
+    SimpleITK reads the beginning of a damaged number.
 
     Raises:
         ValueError: a number is damaged, a vector is too short or too long, or there are other characters between them.
@@ -208,8 +210,9 @@ def _check_nrrd_numbers(key: str, value: str) -> None:
         list(map(int if key in ("dimension", "sizes") else float, value.split()))
     elif rest := re.sub(r"\([^()]*\)|none", "", value).strip():
         raise ValueError(f"'{rest}' is not a vector")
-    for vector in re.findall(r"\(([^()]*)\)", value):
-        _x, _y, _z = map(float, vector.split(","))
+    lengths = {len(list(map(float, vector.split(",")))) for vector in re.findall(r"\(([^()]*)\)", value)}
+    if len(lengths) > 1 or not lengths <= {3, 4}:
+        raise ValueError(f"vectors of {sorted(lengths)} numbers")
 
 
 def _nrrd_header(path: Path) -> tuple[dict[str, str], int]:
