@@ -111,8 +111,6 @@ def by_init_cfg(path: Path, folder: Path, inflate: str | None) -> nn.Module:
 
 
 def by_pretrained(path: Path, folder: Path, inflate: str | None) -> nn.Module:
-    if inflate is not None:
-        pytest.skip("it takes a path alone")
     model = build(pretrained=str(path))
     model.init_weights()
     return model
@@ -125,19 +123,23 @@ def by_function(path: Path, folder: Path, inflate: str | None) -> nn.Module:
 
 
 def by_examine(path: Path, folder: Path, inflate: str | None) -> None:
-    if inflate is None:
-        pytest.skip("reading a config takes long")
     examine.fit(torch.load(path, weights_only=True), str(path), config_file(folder, inflate))
 
 
 def by_convert(path: Path, folder: Path, inflate: str | None) -> None:
-    if inflate is None:
-        pytest.skip("it always inflates")
     args = Namespace(src=str(path), arch=str(config_file(folder, None)), how=inflate)
     convert.fitted(torch.load(path, weights_only=True), args)
 
 
-INITIALISING = [by_load_from, by_init_cfg, by_pretrained, by_function, by_examine, by_convert]
+# With which ``inflate`` each is tried: ``pretrained=`` takes a path alone, convert always inflates.
+INITIALISING = {
+    by_load_from: ("i3d", None),
+    by_init_cfg: ("i3d", None),
+    by_pretrained: (None,),
+    by_function: ("i3d", None),
+    by_examine: ("i3d",),  # reading a config takes long
+    by_convert: ("i3d",),
+}
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -147,13 +149,11 @@ def test_entry_points_that_initialise_give_one_verdict(name: str, tmp_path: Path
     for inflate in ("i3d", None):
         accepted = FILES[name][1] and (inflate is not None or not name.startswith("images"))
         verdicts = {}
-        for entry in INITIALISING:
+        for entry in (entry for entry, ways in INITIALISING.items() if inflate in ways):
             try:
                 model = entry(path, folder, inflate)
             except CheckpointError as error:
                 verdicts[entry.__name__] = str(error)
-            except pytest.skip.Exception:
-                continue
             else:
                 verdicts[entry.__name__] = "accepted"
                 if model is not None:

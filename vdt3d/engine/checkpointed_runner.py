@@ -128,7 +128,7 @@ class CheckpointedRunner(MMRunner):
         return self.cfg.pretty_text  # formatted anew at every call, which takes long
 
     def resume(self, filename: str, **_) -> None:
-        """Go on from a checkpoint exactly as if the run had not stopped.
+        """Resume a run from a checkpoint, exactly as if it had not stopped.
 
         Raises:
             CheckpointError: the file holds weights only, or belongs to another model or schedule.

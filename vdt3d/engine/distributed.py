@@ -85,7 +85,7 @@ def distribute(model: nn.Module, distributed: bool, *, find_unused_parameters: b
         model = revert_sync_batchnorm(model)
     if not distributed:
         return model
-    with warnings.catch_warnings():  # the oldest supported torch does not know the argument's new name
+    with warnings.catch_warnings():  # the oldest supported torch lacks the argument's new name
         warnings.filterwarnings("ignore", "`broadcast_buffers` is deprecated", FutureWarning)
         return MMDistributedDataParallel(
             model,

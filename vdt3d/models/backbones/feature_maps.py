@@ -31,7 +31,7 @@ def picture_network(model: str | dict) -> nn.Module:
     """The 2D network of a name or a config, with fresh weights; one of timm without its classifier.
 
     Raises:
-        ValueError: there is none of this name.
+        ValueError: no network has this name.
     """
     if not isinstance(model, str):
         return MODELS.build(model)

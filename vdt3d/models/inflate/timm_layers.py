@@ -187,7 +187,7 @@ LEAVES["models.iformer.SHMA"] = _single_head
 
 def _halve_upwards(tree: nn.Module) -> None:
     if isinstance(tree.downsample, nn.MaxPool3d):
-        tree.downsample.ceil_mode = True  # as the strided convolution beside it: odd depths
+        tree.downsample.ceil_mode = True  # as the strided convolution of the same block rounds odd depths
 
 
 def _stage(stage: nn.Module) -> None:
@@ -203,7 +203,7 @@ def _scale_of_channels(scale: nn.Module) -> None:
 
 def _stem_of_even_kernels(stem: nn.Module) -> None:
     if stem.flat:
-        stem.pool.kernel_size = (1, *stem.pool.kernel_size[1:])  # as the convolutions beside it
+        stem.pool.kernel_size = (1, *stem.pool.kernel_size[1:])  # as the stem's convolutions
     with_mixin(stem, Translated)
 
 
