@@ -3,7 +3,7 @@
 Shapes are (N, C, D, H, W). State-dict names and shapes are those of the original VDT release.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from functools import partial
 
 import torch.nn.functional as F
@@ -138,13 +138,7 @@ class ResNet3D(FrozenStages):
         self.max_pool = nn.MaxPool3d(3, self._axes(2), padding=1) if pooled else None
         stride = _times(stride, self._axes(2)) if pooled else stride
 
-        convs_of, block_counts = ARCHITECTURES[depth]
-        if dilate_both:
-            if convs_of is not basic_convs:
-                raise ValueError(
-                    f"dilate_both=True: blocks of depth {depth} have one convolution of 3x3x3; leave it out"
-                )
-            convs_of = partial(basic_convs, dilate_both=True)
+        convs_of, block_counts = _architecture(depth, dilate_both)
         block = partial(
             ResidualBlock,
             convs_of=convs_of,
@@ -193,6 +187,16 @@ class ResNet3D(FrozenStages):
         for name, part in parts.items():
             self.add_module(name, part)
         return list(parts)
+
+
+def _architecture(depth: int, dilate_both: bool) -> tuple[Callable[..., list[nn.Conv3d]], tuple[int, ...]]:
+    """Return the function that builds a block's convolutions, and the number of blocks of each stage."""
+    convs_of, block_counts = ARCHITECTURES[depth]
+    if not dilate_both:
+        return convs_of, block_counts
+    if convs_of is not basic_convs:
+        raise ValueError(f"dilate_both=True: blocks of depth {depth} have one convolution of 3x3x3; leave it out")
+    return partial(basic_convs, dilate_both=True), block_counts
 
 
 def plain_stem_layers(
